@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+
+#include <time.h>
+
+#include "base/err.h"
+
+static uint64_t read_us(clockid_t id) {
+    struct timespec now = { 0 };
+    ASSERT(clock_gettime(id, &now) == 0);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+uint64_t clock_mono_us(void) {
+    return read_us(CLOCK_MONOTONIC);
+}
+
+uint64_t clock_mono_ms(void) {
+    return read_us(CLOCK_MONOTONIC) / 1000;
+}
+
+uint64_t clock_unix_ms(void) {
+    return read_us(CLOCK_REALTIME) / 1000;
+}

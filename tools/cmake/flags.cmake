@@ -1,0 +1,56 @@
+# How everything is compiled: nova_flags for all code, nova_warnings for ours (not for gen/).
+include_guard()
+
+add_library(nova_flags INTERFACE)
+add_library(nova_warnings INTERFACE)
+
+target_compile_options(nova_warnings INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wformat=2 -Wundef -Wvla
+  -Walloca -Wcast-qual -Wcast-align -Wstrict-prototypes -Wmissing-prototypes
+  -Wold-style-definition -Wpointer-arith -Wwrite-strings -Wswitch-enum -Wimplicit-fallthrough
+  -Wnull-dereference -Wdouble-promotion -Wdate-time -Wframe-larger-than=16384 -Werror)
+if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(nova_warnings INTERFACE
+    -Wformat-signedness -Wformat-overflow=2 -Wformat-truncation=2 -Wduplicated-cond
+    -Wduplicated-branches -Wlogical-op -Wjump-misses-init -Wstringop-overflow=4 -Warray-bounds=2
+    -Warith-conversion -Wtrampolines -Wbidi-chars=any)
+else()
+  target_compile_options(nova_warnings INTERFACE
+    -Wmissing-variable-declarations -Wcomma -Wassign-enum -Wconditional-uninitialized
+    -Wunreachable-code-aggressive -Wextra-semi-stmt -Wloop-analysis
+    # ERR() and TRY() are used before a blank argument list in places gcc accepts.
+    -Wno-gnu-zero-variadic-macro-arguments)
+endif()
+
+set(NOVA_SANITIZE "" CACHE STRING "Sanitizers: empty, address (with undefined), thread or memory")
+set_property(CACHE NOVA_SANITIZE PROPERTY STRINGS "" address thread memory)
+
+if(NOVA_SANITIZE STREQUAL "")
+  target_compile_options(nova_flags INTERFACE
+    -O2 -g -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection
+    -fno-strict-overflow -fno-strict-aliasing -fno-delete-null-pointer-checks -fno-common -fPIC
+    -fvisibility=hidden)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    target_compile_options(nova_flags INTERFACE -fcf-protection=full)
+  endif()
+  if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
+    target_compile_options(nova_flags INTERFACE
+      -ftrivial-auto-var-init=zero -fzero-call-used-regs=used-gpr)
+  else()
+    target_compile_options(nova_flags INTERFACE -ftrivial-auto-var-init=pattern)
+  endif()
+  target_link_options(nova_flags INTERFACE
+    -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code,--as-needed)
+else()
+  set(sanitizers ${NOVA_SANITIZE})
+  if(NOVA_SANITIZE STREQUAL "address")
+    set(sanitizers address,undefined)
+    if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
+      set(sanitizers ${sanitizers},bounds-strict)
+    endif()
+  endif()
+  target_compile_options(nova_flags INTERFACE
+    -O1 -g -fno-omit-frame-pointer -fPIC -fno-common -fsanitize=${sanitizers}
+    -fno-sanitize-recover=all)
+  target_link_options(nova_flags INTERFACE -fsanitize=${sanitizers})
+endif()
