@@ -31,9 +31,11 @@ static inline uint8_t *test_dup(const void *in, size_t len) {
 /* Table-driven tests: one CMUnitTest for each row, named by the row, so that a failure names it. A
  * row is a struct whose first field is `const char *name`. */
 #define TEST_ROWS(rows) (sizeof(rows) / sizeof((rows)[0]))
-#define TEST_ADD_ROWS(tests, count, function, rows)                               \
-    for (size_t i_ = 0; i_ < TEST_ROWS(rows); i_++) {                             \
-        (tests)[(count)++] = (struct CMUnitTest){ .name = (rows)[i_].name,        \
-                                                  .test_func = function,          \
-                                                  .initial_state = &(rows)[i_] }; \
-    }
+#define TEST_ADD_ROWS(tests, count, function, rows)                                   \
+    do {                                                                              \
+        for (size_t i_ = 0; i_ < TEST_ROWS(rows); i_++) {                             \
+            (tests)[(count)++] = (struct CMUnitTest){ .name = (rows)[i_].name,        \
+                                                      .test_func = function,          \
+                                                      .initial_state = &(rows)[i_] }; \
+        }                                                                             \
+    } while (0)
