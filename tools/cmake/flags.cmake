@@ -54,3 +54,11 @@ else()
     -fno-sanitize-recover=all)
   target_link_options(nova_flags INTERFACE -fsanitize=${sanitizers})
 endif()
+
+if(NOVA_FUZZ)
+  if(NOT CMAKE_C_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "NOVA_FUZZ needs clang: -DCMAKE_C_COMPILER=clang")
+  endif()
+  # Coverage for libFuzzer in every room; only the fuzz targets link its driver.
+  target_compile_options(nova_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
