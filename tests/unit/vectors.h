@@ -14,8 +14,8 @@ struct bytes {
     size_t len;
 };
 
-/* Gives the file's cases (vectors_close). */
-static inline json_t *vectors_load(const char *file) {
+/* Gives one of the file's lists (vectors_close). */
+static inline json_t *vectors_load_list(const char *file, const char *list) {
     char path[512];
     assert_true(snprintf(path, sizeof(path), "%s/%s", TEST_VECTORS, file) < (int)sizeof(path));
     json_error_t error = { 0 };
@@ -23,10 +23,14 @@ static inline json_t *vectors_load(const char *file) {
     if (root == NULL) {
         fail_msg("%s: %s", path, error.text);
     }
-    json_t *cases = json_incref(json_object_get(root, "cases"));
+    json_t *cases = json_incref(json_object_get(root, list));
     assert_true(json_is_array(cases));
     json_decref(root);
     return cases;
+}
+
+static inline json_t *vectors_load(const char *file) {
+    return vectors_load_list(file, "cases");
 }
 
 static inline void vectors_close(json_t *cases) {
