@@ -3,7 +3,7 @@
 
 /* 0xff.. when a < b, else 0; both below 2^31. */
 static uint32_t mask_below(uint32_t a, uint32_t b) {
-    return (uint32_t)((int32_t)(a - b) >> 31);
+    return 0U - ((a - b) >> 31);
 }
 
 static char hex_digit(uint32_t nibble) {
@@ -63,8 +63,8 @@ void base64_encode(struct span in, char *text) {
         group |= left > 2 ? in.ptr[at + 2] : 0;
         text[out++] = base64_digit(group >> 18);
         text[out++] = base64_digit(group >> 12 & 63);
-        text[out++] = left > 1 ? base64_digit(group >> 6 & 63) : '=';
-        text[out++] = left > 2 ? base64_digit(group & 63) : '=';
+        text[out++] = (char)(left > 1 ? base64_digit(group >> 6 & 63) : '=');
+        text[out++] = (char)(left > 2 ? base64_digit(group & 63) : '=');
     }
     text[out] = '\0';
 }

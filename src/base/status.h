@@ -25,7 +25,7 @@
     X(DATA_LOSS, 15)          \
     X(UNAUTHENTICATED, 16)
 
-#define STATUS_ENUM(name, value) STATUS_##name = value,
+#define STATUS_ENUM(name, value) STATUS_##name = (value),
 enum status_code { STATUS_MAP(STATUS_ENUM) };
 #undef STATUS_ENUM
 

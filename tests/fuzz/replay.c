@@ -9,25 +9,35 @@
 
 #include "fuzz.h"
 
-#define REPLAY_INPUT_BYTES_MAX (8UL << 20)
+#define REPLAY_INPUT_BYTES_MAX (8 << 20)
 
-/* Exact-size heap copy, so that AddressSanitizer sees a one-byte overread. */
-static int replay_file(const char *path) {
+/* Gives the file's bytes in an exact-size heap copy, so that AddressSanitizer sees a one-byte
+ * overread; NULL on failure. */
+static uint8_t *read_all(FILE *f, size_t *len) {
     struct stat st;
+    if (fstat(fileno(f), &st) != 0 || st.st_size < 0 || st.st_size > REPLAY_INPUT_BYTES_MAX) {
+        return NULL;
+    }
+    *len = (size_t)st.st_size;
+    uint8_t *input = malloc(*len == 0 ? 1 : *len);
+    if (input != NULL && fread(input, 1, *len, f) != *len) {
+        free(input);
+        return NULL;
+    }
+    return input;
+}
+
+static int replay_file(const char *path) {
     FILE *f = fopen(path, "rb");
-    if (f == NULL || fstat(fileno(f), &st) != 0 || st.st_size < 0 ||
-        (size_t)st.st_size > REPLAY_INPUT_BYTES_MAX) {
-        (void)fprintf(stderr, "%s: not readable, or over %lu bytes\n", path,
-                      REPLAY_INPUT_BYTES_MAX);
+    size_t len = 0;
+    uint8_t *input = f == NULL ? NULL : read_all(f, &len);
+    if (f != NULL) {
+        (void)fclose(f);
+    }
+    if (input == NULL) {
+        (void)fprintf(stderr, "%s: not readable, or over %d bytes\n", path, REPLAY_INPUT_BYTES_MAX);
         return 1;
     }
-    size_t len = (size_t)st.st_size;
-    uint8_t *input = malloc(len == 0 ? 1 : len);
-    if (input == NULL || fread(input, 1, len, f) != len) {
-        (void)fprintf(stderr, "%s: cannot be read\n", path);
-        return 1;
-    }
-    (void)fclose(f);
     (void)LLVMFuzzerTestOneInput(input, len);
     free(input);
     return 0;
@@ -41,7 +51,7 @@ int main(int argc, char **argv) {
     }
     unsigned count = 0;
     const struct dirent *entry = NULL;
-    while ((entry = readdir(dir)) != NULL) {
+    while ((entry = readdir(dir)) != NULL) { // NOLINT(concurrency-mt-unsafe): one thread.
         char path[4096];
         if (entry->d_name[0] == '.') {
             continue;

@@ -35,7 +35,7 @@ static inline uint8_t *test_dup(const void *in, size_t len) {
     do {                                                                              \
         for (size_t i_ = 0; i_ < TEST_ROWS(rows); i_++) {                             \
             (tests)[(count)++] = (struct CMUnitTest){ .name = (rows)[i_].name,        \
-                                                      .test_func = function,          \
+                                                      .test_func = (function),        \
                                                       .initial_state = &(rows)[i_] }; \
         }                                                                             \
     } while (0)
