@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A production build takes its trust roots from the build alone: the environment of an enclave is
+ * its operator's to set. */
+#include "node/config.h"
+
+struct config_rows config_build_rows(void) {
+    return (struct config_rows){ NULL, 0 };
+}
+
+const char *config_build_name(void) {
+    return "production";
+}
+
+void config_build_apply(struct node_config *config) {
+    config->chain_id = NOVA_KMS_CHAIN_ID;
+    config->kms_app_id = NOVA_KMS_APP_ID;
+    struct rc rc = wallet_parse(SPAN_LIT(NOVA_KMS_APP_REGISTRY), &config->nova_app_registry);
+    ASSERT(rc.err == E_OK);
+    rc = wallet_parse(SPAN_LIT(NOVA_KMS_REGISTRY), &config->kms_registry);
+    ASSERT(rc.err == E_OK);
+}
