@@ -17,6 +17,8 @@
 
 #define AUTH_VIEW_ENTRY_COUNT_MAX 65536u
 #define AUTH_VIEW_REASON_BYTES 200
+/* For the budget's two numbers. */
+#define AUTH_VIEW_UNKNOWN_MAX 1000000000u
 
 struct auth_view; /* Opaque. */
 
@@ -85,10 +87,10 @@ void auth_view_apply(struct auth_view *view, const struct wallet *wallet,
 void auth_view_unreadable(struct auth_view *view, const struct wallet *wallet, const char *reason,
                           uint64_t now_ms);
 
-/* A connection of this wallet is open: its entry is refreshed and not evicted. Pins count. A
- * wallet pinned again after a while unpinned is due at once. NOT_FOUND when the view does not hold
- * the wallet (decide said UNKNOWN or BUSY), QUOTA when all entry_count_max are pinned. */
-RC auth_view_pin(struct auth_view *view, const struct wallet *wallet);
+/* A connection of this wallet is open: its entry is refreshed and not evicted. Pins count. A wallet
+ * that was last read more than half of refresh_ms ago is due at once. NOT_FOUND when the view does
+ * not hold the wallet (decide says UNKNOWN or BUSY), QUOTA when entry_count_max wallets are pinned. */
+RC auth_view_pin(struct auth_view *view, const struct wallet *wallet, uint64_t now_ms);
 /* Once for each successful pin. */
 void auth_view_unpin(struct auth_view *view, const struct wallet *wallet, uint64_t now_ms);
 

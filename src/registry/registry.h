@@ -23,10 +23,10 @@ struct registry;
 
 /* What a source implements. On error the reason says in one sentence what was wrong and where. */
 struct registry_ops {
-    RC (*lookup)
+    RC(*lookup)
     (struct registry *registry, const struct wallet *wallet, struct auth_facts *out,
      char reason[static REGISTRY_REASON_BYTES]);
-    RC (*members)
+    RC(*members)
     (struct registry *registry, struct registry_members *out,
      char reason[static REGISTRY_REASON_BYTES]);
     void (*close)(struct registry *registry); /* Frees registry. */
