@@ -71,3 +71,11 @@ stopwatch() {
         "$([ $status = 0 ] && echo ok || echo FAILED)")")
     return $status
 }
+
+# program BUILD-DIRECTORY NAME: the path of a program that was built there.
+program() {
+    local path
+    path=$(find "$1" -name "$2" -type f -executable -print -quit)
+    [ -n "$path" ] || die "$2 was not built in $1"
+    echo "$path"
+}
