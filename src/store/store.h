@@ -101,7 +101,7 @@ struct store_written {
 
 /* Stores w's value under a new stamp: greater than that of the record it replaces, than w->seen, and
  * than any this writer has given. Stamp, record and known[self] change together. Copies key and
- * sealed bytes. *out is filled in any case. Errors, with out->refusal:
+ * sealed bytes, which s must not have lent. *out is filled in any case. Errors, with out->refusal:
  *   INVALID   KEY: empty; SEALED: empty; TTL: over STORE_TTL_MS_MAX; CLOCK: now past the year 10889
  *   TOO_BIG   KEY, SEALED: over their limit
  *   FUTURE    SEEN: the shown stamp, CLOCK: one of our own, is over now + clock_skew_ms
@@ -123,7 +123,7 @@ struct store_record {
     struct store_stamp replaced; /* What its writer had under this key, or none. */
     uint64_t ttl_ms;             /* 0 means never. */
     uint64_t expires_unix_ms;    /* 0 means never. */
-    enum store_state state;      /* At the given time; in log pages, whether it is a tombstone. */
+    enum store_state state;      /* At the given time; log pages do not look at the time. */
 };
 
 /* Lends *out until the next call that changes s. NOT_FOUND when there is no live value: then *out
@@ -219,8 +219,8 @@ struct store_merged {
 };
 
 /* Joins one record of another replica: the greater stamp stays. Order, repetition and loss of other
- * records do not change the result. Copies. *out is filled in any case, and refusals are counted by
- * reason. Never refused for a quota. Errors, with out->refusal:
+ * records do not change the result. Copies what s must not have lent. *out is filled in any case,
+ * and refusals are counted by reason. Never refused for a quota. Errors, with out->refusal:
  *   FUTURE     SKEW: beyond now + clock_skew_ms, or expired at the sender only. Time mends it.
  *   TOO_BIG    KEY, SEALED
  *   MALFORMED  MALFORMED: no key, no stamp, a stamp not above the one it replaced, a value without
@@ -287,7 +287,7 @@ struct store_collected {
 /* Looks at the records that are due, at most step_max of them, each O(log n); none that is alive.
  * An expired value gives its bytes back clock_skew_ms after it expired. A tombstone or an expired
  * value goes, and the floor rises to its stamp, once every member's vector and our own cover it and
- * its stamp is older than tombstone_retention_ms. Call it on a timer (100 ms, 1000 steps). */
+ * its stamp is at least tombstone_retention_ms old. Call it on a timer (100 ms, 1000 steps). */
 void store_collect(struct store *s, const struct store_collect *c, struct store_collected *out);
 
 struct store_stats {

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A hash table of records that grows and shrinks by one bucket at a time (linear hashing): no write
+ * pays for rehashing the others. Buckets come in segments, so that none is ever moved. Internal. */
+#pragma once
+
+#include "store/record.h"
+
+#define TABLE_SEGMENT_BUCKETS 128
+
+struct table {
+    struct record ***segments;
+    size_t segment_count_max; /* Capacity of `segments`. */
+    size_t bucket_count;
+    size_t mask; /* Least 2^k - 1 that is not below bucket_count - 1. */
+    size_t record_count;
+};
+
+RC table_init(struct table *t);
+/* The table is empty, or its records are freed by whoever owns them. Accepts a closed table. */
+void table_close(struct table *t);
+struct record *table_find(const struct table *t, uint64_t hash, struct span key);
+/* The record's key is not there yet. Growing can fail for want of memory; then it is tried again at
+ * the next insert, and nothing else is lost. */
+void table_insert(struct table *t, struct record *r);
+void table_remove(struct table *t, struct record *r);
