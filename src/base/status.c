@@ -19,7 +19,7 @@ void status_set(struct status *status, enum status_code code, const char *format
 
 const char *status_name(uint32_t code) {
     static const char *const names[] = {
-#define STATUS_NAME(name, value) [value] = #name,
+#define STATUS_NAME(name, value) [value] = &#name[sizeof("STATUS_") - 1],
         STATUS_MAP(STATUS_NAME)
 #undef STATUS_NAME
     };

@@ -5,27 +5,27 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* https://grpc.github.io/grpc/core/md_doc_statuscodes.html */
-#define STATUS_MAP(X)         \
-    X(OK, 0)                  \
-    X(CANCELLED, 1)           \
-    X(UNKNOWN, 2)             \
-    X(INVALID_ARGUMENT, 3)    \
-    X(DEADLINE_EXCEEDED, 4)   \
-    X(NOT_FOUND, 5)           \
-    X(ALREADY_EXISTS, 6)      \
-    X(PERMISSION_DENIED, 7)   \
-    X(RESOURCE_EXHAUSTED, 8)  \
-    X(FAILED_PRECONDITION, 9) \
-    X(ABORTED, 10)            \
-    X(OUT_OF_RANGE, 11)       \
-    X(UNIMPLEMENTED, 12)      \
-    X(INTERNAL, 13)           \
-    X(UNAVAILABLE, 14)        \
-    X(DATA_LOSS, 15)          \
-    X(UNAUTHENTICATED, 16)
+/* https://grpc.github.io/grpc/core/md_doc_statuscodes.html. Whole names, because OK alone is a macro. */
+#define STATUS_MAP(X)                \
+    X(STATUS_OK, 0)                  \
+    X(STATUS_CANCELLED, 1)           \
+    X(STATUS_UNKNOWN, 2)             \
+    X(STATUS_INVALID_ARGUMENT, 3)    \
+    X(STATUS_DEADLINE_EXCEEDED, 4)   \
+    X(STATUS_NOT_FOUND, 5)           \
+    X(STATUS_ALREADY_EXISTS, 6)      \
+    X(STATUS_PERMISSION_DENIED, 7)   \
+    X(STATUS_RESOURCE_EXHAUSTED, 8)  \
+    X(STATUS_FAILED_PRECONDITION, 9) \
+    X(STATUS_ABORTED, 10)            \
+    X(STATUS_OUT_OF_RANGE, 11)       \
+    X(STATUS_UNIMPLEMENTED, 12)      \
+    X(STATUS_INTERNAL, 13)           \
+    X(STATUS_UNAVAILABLE, 14)        \
+    X(STATUS_DATA_LOSS, 15)          \
+    X(STATUS_UNAUTHENTICATED, 16)
 
-#define STATUS_ENUM(name, value) STATUS_##name = (value),
+#define STATUS_ENUM(name, value) name = (value),
 enum status_code { STATUS_MAP(STATUS_ENUM) };
 #undef STATUS_ENUM
 
