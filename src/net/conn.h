@@ -53,11 +53,11 @@ struct net_conn_ops {
      * consumed; the rest is kept and comes again in front of the next bytes. Not called while the
      * connection is paused or backlogged, so a consumer that must wait pauses and returns. */
     size_t (*data)(struct net_conn *conn, struct span input);
-    /* Once per wake-up that called data, after the last of it and before the output leaves. NULL:
-     * nothing to do. */
-    void (*batch_end)(struct net_conn *conn);
     /* The peer will send no more (half-close or close_notify); output still leaves. NULL: finish. */
     void (*eof)(struct net_conn *conn);
+    /* Idle or input timeout; why is a sentence. Says goodbye in its protocol's way and finishes. NULL:
+     * close. */
+    void (*expired)(struct net_conn *conn, const char *why);
     /* The connection is gone, for the reason of net_conn_why: the last callback, once for each
      * connection except a detached one. */
     void (*closed)(struct net_conn *conn);
@@ -107,7 +107,8 @@ struct net_conn_limits *net_conn_limits(struct net_conn *conn); /* To change the
  * closing connection does nothing.
  *
  * Lends len contiguous bytes of the output; net_conn_commit says how many of them count and must be
- * the next call on any connection of the loop. NULL when memory is out or the connection closes. */
+ * the next call on any connection of the loop. NULL when memory is out, the
+ * connection closes, or its handshake is not finished. */
 uint8_t *net_conn_reserve(struct net_conn *conn, size_t len);
 void net_conn_commit(struct net_conn *conn, size_t len);
 /* Copies data to the output. */
@@ -133,7 +134,8 @@ const char *net_conn_why(const struct net_conn *conn, struct rc *rc);
 
 /* Takes the connection apart without a trace on the wire, from inside or outside its callbacks: its
  * socket, session and what was read but not consumed go to the caller, who gives them to another
- * loop's net_conn_init. Output must have left. closed is not called; the struct is gone. */
+ * loop's net_conn_init. Output must have left. closed is not called; the struct is gone. Without
+ * memory for unread the connection is closed instead, and out->fd is -1. */
 struct net_parts {
     int fd;
     struct tls *tls;

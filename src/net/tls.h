@@ -86,14 +86,14 @@ RC tls_handshake(struct tls *tls, struct tls_io *io);
 /* Decrypts into buf. AGAIN when io->in is used up without more plaintext; OK gives *len > 0.
  * CLOSED after the peer's close_notify, MALFORMED for a broken record. */
 RC tls_read(struct tls *tls, struct tls_io *io, uint8_t *buf, size_t bytes, size_t *len);
-/* Encrypts all of plain into records of up to TLS_PLAIN_BYTES_MAX. io->out must have room for
- * tls_wire_bytes(plain.len): with less, it is our bug. CRYPTO. */
-RC tls_write(struct tls *tls, struct tls_io *io, struct span plain);
-/* Room that tls_write may need for so many bytes. */
-size_t tls_wire_bytes(size_t plain_len);
+/* Encrypts plain into records, as much of it as io->out has room for: OK gives *len, 0 when there is
+ * less room than TLS_RECORD_BYTES_MAX. CRYPTO; the session is broken then. */
+RC tls_write(struct tls *tls, struct tls_io *io, struct span plain, size_t *len);
 /* Writes a close_notify, TLS_RECORD_BYTES_MAX of room at most. */
 void tls_finish(struct tls *tls, struct tls_io *io);
 
+/* Whether its handshake is finished. */
+bool tls_is_up(const struct tls *tls);
 /* After the handshake. The protocol both sides chose; NULL when the client offered none. */
 const char *tls_alpn(const struct tls *tls);
 /* Whose wallet the peer's certificate proved; NULL when it showed none, or a bad one. Lent until
