@@ -11,6 +11,8 @@
 
 /* Room for "instances[100000].teeWalletAddress". */
 #define PLACE_BYTES 64
+/* Room for the longest field name and ": ". */
+#define FIELD_BYTES 24
 
 enum kind {
     KIND_ID,      /* 1 to 2^64-1. */
@@ -120,7 +122,7 @@ struct place {
 
 __attribute__((format(printf, 2, 3))) static void refuse(const struct place *place,
                                                          const char *format, ...) {
-    char text[REGISTRY_REASON_BYTES - PLACE_BYTES];
+    char text[REGISTRY_REASON_BYTES - PLACE_BYTES - FIELD_BYTES];
     va_list args;
     va_start(args, format);
     (void)vsnprintf(text, sizeof(text), format, args);
@@ -130,7 +132,7 @@ __attribute__((format(printf, 2, 3))) static void refuse(const struct place *pla
         (void)snprintf(at, sizeof(at), "%s[%zu]%s", place->table, place->idx,
                        place->field != NULL ? "." : "");
     }
-    (void)snprintf(place->reason, REGISTRY_REASON_BYTES, "%s%s%s%s", at,
+    (void)snprintf(place->reason, REGISTRY_REASON_BYTES, "%s%.20s%s%s", at,
                    place->field != NULL ? place->field : "",
                    place->table != NULL || place->field != NULL ? ": " : "", text);
 }
@@ -504,7 +506,7 @@ static RC parse_text(struct span text, json_t **out, char *reason) {
                        REGISTRY_FILE_BYTES_MAX, JSON_DEPTH_MAX);
     } else if (rc.err != E_OK) {
         bool is_big = strstr(error, "too big integer") != NULL;
-        (void)snprintf(reason, REGISTRY_REASON_BYTES, "%s%s", error,
+        (void)snprintf(reason, REGISTRY_REASON_BYTES, "%.150s%s", error,
                        is_big ? "; ids above 2^63-1 are written as strings" : "");
     }
     return rc;

@@ -77,11 +77,11 @@ static char *read_text(void) {
 /* Replaces the last `from` in the file. */
 static void edit(const char *from, const char *to) {
     char *text = read_text();
-    char *at = NULL;
+    char *at = text;
     for (char *next = strstr(text, from); next != NULL; next = strstr(next + 1, from)) {
         at = next;
     }
-    assert_non_null(at);
+    assert_ptr_not_equal(at, text);
     *at = '\0';
     write_pieces(text, to, at + strlen(from));
     free(text);
