@@ -61,6 +61,22 @@ static void test_hex_every_byte(void **state) {
     }
 }
 
+/* Each character in each of the two places of a byte. */
+static void test_hex_every_character(void **state) {
+    (void)state;
+    static const char digits[] = "0123456789abcdefABCDEF";
+    for (unsigned c = 0; c < 256; c++) {
+        bool is_digit = c != 0 && strchr(digits, (int)c) != NULL;
+        for (size_t place = 0; place < 2; place++) {
+            uint8_t text[2] = { '0', '0' };
+            text[place] = (uint8_t)c;
+            uint8_t out = 0;
+            enum err err = hex_decode((struct span){ text, sizeof(text) }, &out, 1).err;
+            assert_int_equal(err, is_digit ? E_OK : E_MALFORMED);
+        }
+    }
+}
+
 struct base64_row {
     const char *name;
     const char *in;
@@ -105,6 +121,9 @@ static struct wallet_row wallet_rows[] = {
     { "wallet_39_digits", "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beae", E_MALFORMED },
     { "wallet_41_digits", "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed0", E_MALFORMED },
     { "wallet_not_hex", "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaeg", E_MALFORMED },
+    { "wallet_prefix_twice", "0x0x5aaeb6053f3e94c9b9a09f33669435e7ef1bea", E_MALFORMED },
+    { "wallet_upper_case_prefix", "0X5aaeb6053f3e94c9b9a09f33669435e7ef1beaed", E_MALFORMED },
+    { "wallet_prefix_only", "0x", E_MALFORMED },
     { "wallet_empty", "", E_MALFORMED },
 };
 
@@ -132,12 +151,13 @@ static void test_wallet_equal(void **state) {
 
 int main(void) {
     struct CMUnitTest
-        tests[TEST_ROWS(hex_rows) + TEST_ROWS(base64_rows) + TEST_ROWS(wallet_rows) + 2];
+        tests[TEST_ROWS(hex_rows) + TEST_ROWS(base64_rows) + TEST_ROWS(wallet_rows) + 3];
     size_t count = 0;
     TEST_ADD_ROWS(tests, count, test_hex_decode, hex_rows);
     TEST_ADD_ROWS(tests, count, test_base64, base64_rows);
     TEST_ADD_ROWS(tests, count, test_wallet, wallet_rows);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_hex_every_byte);
+    tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_hex_every_character);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_wallet_equal);
     return cmocka_run_group_tests_name("hex", tests, NULL, NULL);
 }

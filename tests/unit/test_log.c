@@ -130,6 +130,7 @@ static struct text_row text_rows[] = {
     { "plain", "get.key=1", "get.key=1" },
     { "empty", "", "" },
     { "escapes", "a b\n\x7f\xc3\\", "a\\x20b\\x0a\\x7f\\xc3\\x5c" },
+    { "percent", "%s%n", "%s%n" },
     { "at_the_cut", EIGHT(EIGHT("x")), EIGHT(EIGHT("x")) },
     { "past_the_cut", EIGHT(EIGHT("x")) "y", EIGHT(EIGHT("x")) "..." },
     { "all_escaped", EIGHT(EIGHT("\n")) "\n", EIGHT(EIGHT("\\x0a")) "..." },
