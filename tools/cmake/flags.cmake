@@ -26,10 +26,11 @@ set(NOVA_SANITIZE "" CACHE STRING "Sanitizers: empty, address (with undefined), 
 set_property(CACHE NOVA_SANITIZE PROPERTY STRINGS "" address thread memory)
 
 option(NOVA_ANALYZE "gcc's static analyzer instead of a usable build" OFF)
+option(NOVA_COVERAGE "Count executed lines, for tools/coverage (gcc)" OFF)
 
 # Warnings that depend on what the optimizer finds out: with sanitizers or the analyzer gcc finds out
 # other things and reports what is not there. They gate in the release build.
-if(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND (NOVA_ANALYZE OR NOT NOVA_SANITIZE STREQUAL ""))
+if(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND (NOVA_ANALYZE OR NOVA_COVERAGE OR NOT NOVA_SANITIZE STREQUAL ""))
   target_compile_options(nova_warnings INTERFACE
     -Wno-format-truncation -Wno-format-overflow -Wno-stringop-overflow -Wno-stringop-overread
     -Wno-stringop-truncation -Wno-array-bounds -Wno-null-dereference -Wno-maybe-uninitialized
@@ -42,6 +43,9 @@ if(NOVA_ANALYZE)
   # "uninitialized"; clang's -Wconditional-uninitialized and analyzer look for the real ones.
   target_compile_options(nova_flags INTERFACE
     -O2 -g -fPIC -fanalyzer -Wno-analyzer-use-of-uninitialized-value)
+elseif(NOVA_COVERAGE)
+  target_compile_options(nova_flags INTERFACE -O0 -g -fPIC --coverage)
+  target_link_options(nova_flags INTERFACE --coverage)
 elseif(NOVA_SANITIZE STREQUAL "")
   target_compile_options(nova_flags INTERFACE
     -O2 -g -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection
