@@ -75,7 +75,7 @@ struct identity_peer {
  * MALFORMED: no binding, several, a critical one, or one that does not decode; a key that is not an
  * uncompressed P-256 point; dates that differ from the certificate's. EXPIRED: not valid now, within
  * the skew. TOO_BIG: valid for more than IDENTITY_SPAN_S_MAX. BAD_AUTH: signed by another wallet,
- * for another key, chain or dates. CRYPTO. Reads no clock; about 45 microseconds. Any thread. */
+ * for another key, chain or dates. CRYPTO. Reads no clock; about 60 microseconds. Any thread. */
 RC identity_verify(const mbedtls_x509_crt *crt, const struct identity_verify_cfg *cfg,
                    struct identity_peer *out, struct status *why);
 /* The same for a certificate in DER, with nothing after it. */

@@ -77,6 +77,23 @@ static RC check_file(const char *path, int fd, struct status *why) {
     return OK;
 }
 
+/* Reads at most text_bytes. */
+static RC read_all(int fd, char *text, size_t text_bytes, size_t *len) {
+    *len = 0;
+    while (*len < text_bytes) {
+        ssize_t got = read(fd, text + *len, text_bytes - *len);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        ENSURE(got >= 0, IO);
+        if (got == 0) {
+            break;
+        }
+        *len += (size_t)got;
+    }
+    return OK;
+}
+
 static bool is_blank(uint8_t c) {
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
@@ -91,17 +108,16 @@ static struct span trim(struct span text) {
     return text;
 }
 
-/* A regular file gives all it has in one read. */
 static RC parse_key(struct identity_keyfile *keyfile, int fd) {
     char text[FILE_BYTES_MAX + 1];
     uint8_t key[ETH_KEY_BYTES];
-    struct rc rc = ERR(MALFORMED);
-    ssize_t len = read(fd, text, sizeof(text));
-    if (len < 0) {
-        rc = ERR(IO);
-    } else if (len <= FILE_BYTES_MAX) {
-        const struct span all = { (const uint8_t *)text, (size_t)len };
-        rc = hex_decode(trim(all), key, sizeof(key));
+    size_t len = 0;
+    struct rc rc = read_all(fd, text, sizeof(text), &len);
+    if (rc.err == E_OK && len > FILE_BYTES_MAX) {
+        rc = ERR(MALFORMED);
+    }
+    if (rc.err == E_OK) {
+        rc = hex_decode(trim((struct span){ (const uint8_t *)text, len }), key, sizeof(key));
     }
     if (rc.err == E_OK) {
         rc = identity_keyfile_from_key(keyfile, key);

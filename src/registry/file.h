@@ -22,7 +22,7 @@
 
 #include "registry/registry.h"
 
-#define REGISTRY_FILE_BYTES_MAX ((size_t)16 * 1024 * 1024)
+#define REGISTRY_FILE_BYTES_MAX (16u * 1024 * 1024)
 /* A revocation in the file reaches open connections within about two of these. */
 #define REGISTRY_FILE_REFRESH_MS 1000
 #define REGISTRY_FILE_RECHECK_MS_DEFAULT 100

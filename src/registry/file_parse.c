@@ -159,7 +159,6 @@ static RC read_u64_value(const json_t *value, const struct place *place, uint64_
 
 static RC read_status(const json_t *value, const struct table *table, const struct place *place,
                       uint32_t *out) {
-    ASSERT(table->status_names != NULL);
     for (uint32_t i = 0; json_is_string(value) && i < table->status_count; i++) {
         if (span_equal(json_span(value), span_str(table->status_names[i]))) {
             *out = i;
@@ -251,7 +250,7 @@ static RC read_array(const json_t *value, const struct place *place) {
 /* Decodes into record, or into a scratch record for fields that are only checked. */
 static RC read_field(const json_t *value, const struct table *table, const struct field *field,
                      const struct place *place, struct registry_file_record *record) {
-    struct registry_file_record scratch = { 0 };
+    struct registry_file_record scratch;
     bool is_kept = field->offset != NOWHERE;
     uint8_t *base = (uint8_t *)(is_kept ? record : &scratch);
     void *at = base + (is_kept ? field->offset : 0);
@@ -503,7 +502,7 @@ static RC parse_text(struct span text, json_t **out, char *reason) {
     struct rc rc = json_parse(text, REGISTRY_FILE_BYTES_MAX, out, error);
     if (rc.err == E_TOO_BIG) {
         (void)snprintf(reason, REGISTRY_REASON_BYTES,
-                       "must have at most %zu bytes, nested at most %d deep",
+                       "must have at most %u bytes, nested at most %d deep",
                        REGISTRY_FILE_BYTES_MAX, JSON_DEPTH_MAX);
     } else if (rc.err != E_OK) {
         bool is_big = strstr(error, "too big integer") != NULL;
@@ -543,17 +542,14 @@ void registry_file_data_close(struct registry_file_data *data) {
 static void fill_facts(const struct registry_file_data *data,
                        const struct registry_file_record *record, struct auth_facts *out) {
     const struct auth_instance *instance = &record->instance;
-    /* Both are there: check_references has seen them. */
-    const struct registry_file_record *app = find_app(data, instance->app_id);
-    const struct registry_file_record *version =
-        find_version(data, instance->app_id, instance->version_id);
-    ASSERT(app != NULL);
-    ASSERT(version != NULL);
     out->found = true;
     out->instance = *instance;
     out->instance.status = (enum auth_instance_status)record->status;
-    out->app_status = (enum auth_app_status)app->status;
-    out->version_status = (enum auth_version_status)version->status;
+    /* Both are there: check_references has seen them. */
+    out->app_status = (enum auth_app_status)find_app(data, instance->app_id)->status;
+    out->version_status =
+        (enum auth_version_status)find_version(data, instance->app_id, instance->version_id)
+            ->status;
 }
 
 void registry_file_find(const struct registry_file_data *data, const struct wallet *wallet,

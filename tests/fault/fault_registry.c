@@ -23,8 +23,8 @@ static struct registry_file_seed seed(void) {
 
 static int setup(void **state) {
     (void)state;
-    const char *temp = getenv("TMPDIR"); // NOLINT(concurrency-mt-unsafe): one thread.
-    (void)snprintf(dir, sizeof(dir), "%s/nova-fault-XXXXXX", temp != NULL ? temp : "/tmp");
+    (void)snprintf(dir, sizeof(dir), "%s/nova-fault-XXXXXX",
+                   getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
     assert_non_null(mkdtemp(dir));
     (void)snprintf(path, sizeof(path), "%s/registry.json", dir);
     const struct registry_file_seed s = seed();

@@ -41,7 +41,6 @@ static struct limit_row limit_rows[] = {
     { "one_over", 4 * ALIGN, 2 * ALIGN, 2 * ALIGN + 1, true, false },
     { "rounding_counts", 2 * ALIGN, 1, ALIGN + 1, true, false },
     { "rounding_up_to_max", 2 * ALIGN, 1, ALIGN, true, true },
-    { "rounding_past_max", ALIGN + 1, ALIGN + 1, ALIGN, false, true },
     { "after_a_refusal", 2 * ALIGN, 2 * ALIGN + 1, 2 * ALIGN, false, true },
     { "larger_than_a_block", 100000, 50000, 40000, true, true },
     { "size_near_wrap", 4096, SIZE_MAX, SIZE_MAX - ALIGN, false, false },

@@ -18,8 +18,8 @@ static struct wallet app_wallet;
 
 static int setup(void **state) {
     (void)state;
-    const char *temp = getenv("TMPDIR"); // NOLINT(concurrency-mt-unsafe): one thread.
-    (void)snprintf(dir, sizeof(dir), "%s/nova-registry-XXXXXX", temp != NULL ? temp : "/tmp");
+    (void)snprintf(dir, sizeof(dir), "%s/nova-registry-XXXXXX",
+                   getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
     assert_non_null(mkdtemp(dir));
     (void)snprintf(path, sizeof(path), "%s/registry.json", dir);
     assert_ok(wallet_parse(SPAN_LIT(NODE), &node_wallet));

@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/client.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "crypto/random.h"
+
+#ifndef NOVA_KMS_VERSION
+#error "the build defines NOVA_KMS_VERSION"
+#endif
+
+const char *novakms_version(void) {
+    return NOVA_KMS_VERSION;
+}
+
+const char *novakms_code_name(enum novakms_code code) {
+    return status_name((uint32_t)code);
+}
+
+struct novakms_span novakms_text(const char *text) {
+    return (struct novakms_span){ text, strlen(text) };
+}
+
+/* ---- Credential ---- */
+
+/* Makes a credential (or none, without an identity) and what TLS needs beside it. */
+static RC make_tls(struct novakms *k, struct identity_credential **credential,
+                   struct tls_config **tls, struct status *why) {
+    if (k->identity.exists) {
+        const struct identity_credential_cfg cfg = {
+            .signer = &k->identity.signer,
+            .chain_id = k->chain_id,
+            .not_before_unix_s = clock_unix_ms() / 1000 - CLIENT_CREDENTIAL_BACKDATE_S,
+            .lifetime_s = CLIENT_CREDENTIAL_S,
+        };
+        struct rc rc = identity_credential_make(credential, &cfg, why);
+        why->code = rc.err == E_OK ? STATUS_OK : STATUS_UNAUTHENTICATED;
+        TRY(rc);
+    }
+    const struct tls_client_cfg tls_cfg = {
+        .credential = *credential,
+        .verify = { .chain_id = k->chain_id, .skew_s = CLIENT_SKEW_S },
+        .alpn = TLS_ALPN_NOVAKMS,
+    };
+    struct rc rc = tls_config_client(tls, &tls_cfg);
+    if (rc.err != E_OK) {
+        status_set(why, STATUS_INTERNAL, "TLS cannot be set up: %s", err_text(rc.err));
+    }
+    return rc;
+}
+
+/* Whether the credential at hand will do for connections made now. */
+static bool is_fresh(const struct novakms *k) {
+    if (k->tls == NULL || !k->identity.exists) {
+        return k->tls != NULL;
+    }
+    uint64_t now_unix_s = clock_unix_ms() / 1000;
+    uint64_t not_after_unix_s = identity_credential_not_after_unix_s(k->credential);
+    /* A clock set back makes it too new as well. */
+    return now_unix_s + CLIENT_CREDENTIAL_LEFT_S < not_after_unix_s &&
+           now_unix_s + CLIENT_CREDENTIAL_S > not_after_unix_s;
+}
+
+RC client_refresh(struct novakms *k, struct status *why) {
+    if (is_fresh(k)) {
+        return OK;
+    }
+    struct identity_credential *credential = NULL;
+    struct tls_config *tls = NULL;
+    struct rc rc = make_tls(k, &credential, &tls, why);
+    if (rc.err != E_OK) {
+        identity_credential_close(&credential);
+        return rc;
+    }
+    identity_credential_close(&k->credential);
+    tls_config_close(&k->tls);
+    k->credential = credential;
+    k->tls = tls;
+    for (size_t i = 0; i < k->server_count; i++) {
+        net_channel_set_tls(k->channels[i], tls);
+    }
+    return OK;
+}
+
+/* ---- Opening ---- */
+
+static RC add_server(struct novakms *k, const struct novakms_cfg *cfg, const char *target,
+                     struct status *why) {
+    if (k->server_count == NOVAKMS_SERVER_COUNT_MAX) {
+        status_set(why, STATUS_INVALID_ARGUMENT, "at most %d servers are allowed",
+                   NOVAKMS_SERVER_COUNT_MAX);
+        return ERR(INVALID);
+    }
+    const struct net_channel_cfg channel_cfg = {
+        .io = k->io,
+        .target = target,
+        .tls = k->tls,
+        .check = client_trust_check,
+        .check_ctx = &k->trust,
+        .timeout_ms = k->timeout_ms,
+        .connect_timeout_ms = cfg->connect_timeout_ms,
+        .handshake_timeout_ms = cfg->connect_timeout_ms,
+        .keepalive_ms = cfg->keepalive_ms,
+    };
+    TRY(net_channel_init(&k->channels[k->server_count], &channel_cfg, why));
+    k->server_count++;
+    k->open_count++;
+    return OK;
+}
+
+/* Reads "host:port,host:port". */
+static RC add_servers(struct novakms *k, const struct novakms_cfg *cfg, struct status *why) {
+    const char *at = cfg->servers;
+    if (at == NULL) {
+        status_set(why, STATUS_INVALID_ARGUMENT, "servers must name at least one HOST:PORT");
+        return ERR(INVALID);
+    }
+    while (at != NULL) {
+        size_t len = strcspn(at, ",");
+        char target[NET_TARGET_BYTES];
+        (void)snprintf(target, sizeof(target), "%.*s",
+                       len < sizeof(target) ? (int)len : (int)sizeof(target) - 1, at);
+        TRY(add_server(k, cfg, target, why));
+        at = at[len] == ',' ? at + len + 1 : NULL;
+    }
+    return OK;
+}
+
+static RC check_limits(const struct novakms_cfg *cfg, struct status *why) {
+    if (cfg->timeout_ms > NOVAKMS_TIMEOUT_MAX_MS ||
+        cfg->connect_timeout_ms > NOVAKMS_TIMEOUT_MAX_MS) {
+        status_set(why, STATUS_INVALID_ARGUMENT, "timeouts must be at most %d ms",
+                   NOVAKMS_TIMEOUT_MAX_MS);
+        return ERR(INVALID);
+    }
+    if (cfg->attempt_count_max > CLIENT_ATTEMPT_COUNT_MAX) {
+        status_set(why, STATUS_INVALID_ARGUMENT, "attempt_count_max must be at most %u",
+                   CLIENT_ATTEMPT_COUNT_MAX);
+        return ERR(INVALID);
+    }
+    return OK;
+}
+
+/* Everything but the loop and its handles. */
+static RC fill(struct novakms *k, const struct novakms_cfg *cfg, struct status *why) {
+    TRY(check_limits(cfg, why));
+    k->chain_id = cfg->chain_id == 0 ? NOVAKMS_CHAIN_ID_DEFAULT : cfg->chain_id;
+    k->timeout_ms = cfg->timeout_ms == 0 ? NOVAKMS_TIMEOUT_DEFAULT_MS : cfg->timeout_ms;
+    k->attempt_count_max =
+        cfg->attempt_count_max == 0 ? CLIENT_ATTEMPT_COUNT_DEFAULT : cfg->attempt_count_max;
+    TRY(client_trust_init(&k->trust, cfg->registry_path, cfg->server_wallets, why));
+    TRY(client_identity_init(&k->identity, cfg, why));
+    TRY(random_mbedtls_init());
+    TRY(client_refresh(k, why));
+    return add_servers(k, cfg, why);
+}
+
+static void free_client(struct novakms *k) {
+    client_trust_close(&k->trust);
+    identity_credential_close(&k->credential);
+    tls_config_close(&k->tls);
+    client_identity_close(&k->identity);
+    if (k->owns_loop) {
+        int error = uv_loop_close(k->loop);
+        ASSERT(error == 0); /* Every handle was closed and the loop ran. */
+    }
+    free(k);
+}
+
+/* Starts a client that only needs to be filled. */
+static RC make(struct novakms **out, struct uv_loop_s *loop) {
+    *out = NULL;
+    struct novakms *k = calloc(1, sizeof(*k));
+    ENSURE(k != NULL, NOMEM);
+    k->owns_loop = loop == NULL;
+    k->loop = loop == NULL ? &k->own_loop : loop;
+    if (k->owns_loop && uv_loop_init(k->loop) != 0) {
+        free(k);
+        return ERR(NOMEM);
+    }
+    k->budget.bytes_max = CLIENT_BUFFER_BYTES_MAX;
+    struct rc rc = net_io_init(&k->io, k->loop, &k->budget);
+    if (rc.err != E_OK) {
+        free_client(k);
+        return rc;
+    }
+    int error = uv_timer_init(k->loop, &k->ready_timer);
+    ASSERT(error == 0); /* Cannot fail: it only fills the struct. */
+    error = uv_timer_init(k->loop, &k->poll_timer);
+    ASSERT(error == 0);
+    k->ready_timer.data = k;
+    k->poll_timer.data = k;
+    k->handle_count = 2;
+    *out = k;
+    return OK;
+}
+
+enum novakms_code novakms_open_on(struct uv_loop_s *loop, const struct novakms_cfg *cfg,
+                                  struct novakms **out, char error[NOVAKMS_TEXT_BYTES]) {
+    struct status why = { 0 };
+    struct client_dev dev = { 0 };
+    struct novakms_cfg full = *cfg;
+    struct rc rc = make(out, loop);
+    if (rc.err == E_OK) {
+        rc = client_dev_apply(&dev, &full, &why);
+    }
+    if (rc.err == E_OK) {
+        rc = fill(*out, &full, &why);
+    }
+    if (rc.err != E_OK) {
+        novakms_close(out);
+        if (why.code == STATUS_OK) {
+            status_set(&why, rc.err == E_NOMEM ? STATUS_RESOURCE_EXHAUSTED : STATUS_INTERNAL, "%s",
+                       err_text(rc.err));
+        }
+    }
+    if (error != NULL) {
+        (void)snprintf(error, NOVAKMS_TEXT_BYTES, "%s", why.text);
+    }
+    return (enum novakms_code)why.code;
+}
+
+enum novakms_code novakms_open(const struct novakms_cfg *cfg, struct novakms **out,
+                               char error[NOVAKMS_TEXT_BYTES]) {
+    return novakms_open_on(NULL, cfg, out, error);
+}
+
+/* ---- Closing: channels, then the connections' io, then our timers ---- */
+
+static void on_handle_closed(uv_handle_t *handle) {
+    struct novakms *k = handle->data;
+    k->handle_count--;
+    if (k->handle_count > 0) {
+        return;
+    }
+    k->is_closed = true;
+    if (k->owns_loop) {
+        return; /* novakms_close_notify waits for this, and frees. */
+    }
+    novakms_close_cb close_cb = k->close_cb;
+    void *data = k->close_data;
+    free_client(k);
+    if (close_cb != NULL) {
+        close_cb(data);
+    }
+}
+
+static void on_io_closed(void *ctx) {
+    struct novakms *k = ctx;
+    uv_close((uv_handle_t *)&k->ready_timer, on_handle_closed);
+    uv_close((uv_handle_t *)&k->poll_timer, on_handle_closed);
+}
+
+/* One turn after the last channel is gone, as net_io_close asks. */
+static void on_last_turn(uv_timer_t *timer) {
+    struct novakms *k = timer->data;
+    net_io_close(k->io, on_io_closed, k);
+}
+
+static void on_channel_closed(void *ctx) {
+    struct novakms *k = ctx;
+    k->open_count--;
+    if (k->open_count == 0) {
+        (void)uv_timer_start(&k->ready_timer, on_last_turn, 0, 0);
+    }
+}
+
+void novakms_close_notify(struct novakms **client, void *data, novakms_close_cb close_cb) {
+    struct novakms *k = *client;
+    *client = NULL;
+    if (k == NULL) {
+        return;
+    }
+    ASSERT(!k->is_running); /* Not inside a callback of a private loop. */
+    k->is_closing = true;
+    k->close_data = data;
+    k->close_cb = close_cb;
+    client_tell_ready(k);
+    (void)uv_timer_stop(&k->ready_timer);
+    k->open_count++; /* Held until all are told, and for a client without channels. */
+    for (size_t i = 0; i < k->server_count; i++) {
+        struct net_channel *channel = k->channels[i]; /* Its closures still look at channels[i]. */
+        net_channel_close(&channel, k, on_channel_closed);
+    }
+    on_channel_closed(k);
+    if (!k->owns_loop) {
+        return;
+    }
+    while (!k->is_closed) {
+        (void)uv_run(k->loop, UV_RUN_ONCE);
+    }
+    free_client(k);
+    if (close_cb != NULL) {
+        close_cb(data);
+    }
+}
+
+void novakms_close(struct novakms **client) {
+    novakms_close_notify(client, NULL, NULL);
+}
+
+/* ---- Running a private loop ---- */
+
+static size_t in_flight(const struct novakms *k) {
+    size_t count = 0;
+    for (const struct client_call *call = k->calls; call != NULL; call = call->next) {
+        count += call->channel_call_id == 0 ? 1 : 0; /* Those on a channel are counted there. */
+    }
+    for (size_t i = 0; i < k->server_count; i++) {
+        count += net_channel_call_count(k->channels[i]);
+    }
+    return count;
+}
+
+static void on_poll_over(uv_timer_t *timer) {
+    struct novakms *k = timer->data;
+    k->is_poll_over = true;
+}
+
+size_t novakms_poll(struct novakms *k, uint32_t timeout_ms) {
+    if (!k->owns_loop || k->is_running) {
+        return in_flight(k);
+    }
+    k->is_running = true;
+    uv_update_time(k->loop);
+    (void)uv_run(k->loop, UV_RUN_NOWAIT);
+    size_t before = in_flight(k);
+    uint64_t told_before = k->told_count;
+    k->is_poll_over = timeout_ms == 0;
+    if (timeout_ms > 0) {
+        (void)uv_timer_start(&k->poll_timer, on_poll_over, timeout_ms, 0);
+    }
+    while (!k->is_poll_over && before > 0 && in_flight(k) >= before &&
+           k->told_count == told_before) {
+        (void)uv_run(k->loop, UV_RUN_ONCE);
+    }
+    (void)uv_timer_stop(&k->poll_timer);
+    k->is_running = false;
+    return in_flight(k);
+}
+
+/* ---- Stamps and stubs ---- */
+
+struct novakms_stamp novakms_seen(const struct novakms *k) {
+    return k->seen;
+}
+
+void novakms_raise_seen(struct novakms *k, const struct novakms_stamp *stamp) {
+    if (client_stamp_compare(stamp, &k->seen) > 0) {
+        k->seen = *stamp;
+    }
+}
+
+struct ProtobufCService *
+novakms_channel_service(struct novakms *k, const struct ProtobufCServiceDescriptor *descriptor) {
+    struct status why = { 0 };
+    if (client_refresh(k, &why).err != E_OK) {
+        return NULL;
+    }
+    return net_channel_service(k->channels[0], descriptor);
+}
+
+enum novakms_code novakms_channel_error(const struct novakms *k, char error[NOVAKMS_TEXT_BYTES]) {
+    const struct net_outcome *outcome = net_channel_outcome(k->channels[0]);
+    if (error != NULL) {
+        (void)snprintf(error, NOVAKMS_TEXT_BYTES, "%s",
+                       outcome == NULL ? "no call is ending" : outcome->status.text);
+    }
+    return outcome == NULL ? NOVAKMS_FAILED_PRECONDITION : (enum novakms_code)outcome->status.code;
+}
+
+/* ---- The calls ---- */
+
+#define DEFINE_CALL(name, kind)                                                                   \
+    enum novakms_code novakms_##name(struct novakms *k, const struct novakms_##kind##_args *args, \
+                                     struct novakms_result **out) {                               \
+        return client_wait(k, &client_op_##name, args, out);                                      \
+    }                                                                                             \
+    uint64_t novakms_##name##_start(struct novakms *k, const struct novakms_##kind##_args *args,  \
+                                    void *data, novakms_result_cb result_cb) {                    \
+        return client_start(k, &client_op_##name, args, data, result_cb);                         \
+    }
+
+DEFINE_CALL(derive, derive)
+DEFINE_CALL(put, put)
+DEFINE_CALL(get, get)
+DEFINE_CALL(delete, delete)
+DEFINE_CALL(list, list)
+DEFINE_CALL(batch_derive, batch_derive)
+DEFINE_CALL(batch_get, batch_get)
+DEFINE_CALL(batch_put, batch_put)
+DEFINE_CALL(whoami, plain)
+DEFINE_CALL(status, plain)
+DEFINE_CALL(nodes, plain)
