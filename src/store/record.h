@@ -21,20 +21,21 @@ enum {
 };
 
 struct record {
-    struct record *chain;   /* The table's bucket. What a probe reads comes first. */
-    struct tree_node order; /* By key, while there are sealed bytes; its priority is the hash. */
-    uint8_t *body;
-    uint64_t hlc;
-    uint32_t writer; /* An index into the writers. */
-    uint32_t sealed_len;
-    uint16_t key_len;
-    uint8_t flags;
-    uint32_t replaced_writer; /* 0 for none. */
-    uint64_t replaced_hlc;
     struct app *app;
     struct record *older; /* The log. */
     struct record *newer;
     uint64_t position;
+    uint64_t replaced_hlc;
+    uint32_t replaced_writer; /* 0 for none. */
+    /* From here to the key is what a look-up reads: close together, for the sake of the cache. */
+    uint32_t writer; /* An index into the writers. */
+    uint64_t hlc;
+    uint8_t *body;
+    uint32_t sealed_len;
+    uint16_t key_len;
+    uint8_t flags;
+    struct record *chain;   /* The table's bucket. */
+    struct tree_node order; /* By key, while there are sealed bytes; its priority is the hash. */
     /* key_len bytes of key follow. */
 };
 
