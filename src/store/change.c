@@ -50,13 +50,10 @@ static struct tree_node **waits_in(struct store *s, const struct record *r) {
 }
 
 static uint64_t due_unix_ms(const struct store *s, const struct record *r) {
-    uint64_t gone_unix_ms = record_expires_unix_ms(r) + s->cfg.clock_skew_ms;
     if (r->sealed_len > 0) {
-        return gone_unix_ms;
+        return record_expires_unix_ms(r) + s->cfg.clock_skew_ms;
     }
-    uint64_t old_unix_ms = record_unix_ms(r) + s->cfg.tombstone_retention_ms;
-    bool expires = record_ttl_ms(r) != 0;
-    return expires && gone_unix_ms > old_unix_ms ? gone_unix_ms : old_unix_ms;
+    return record_unix_ms(r) + s->cfg.tombstone_retention_ms;
 }
 
 /* ---- Replacing what a key holds ---- */

@@ -171,6 +171,21 @@ static void test_collect_alone(void **state) {
     store_close(&s);
 }
 
+/* The same when the forgotten stamp was another's: the new value must win where it is remembered. */
+static void test_collect_then_write(void **state) {
+    (void)state;
+    struct store *s = fixture_open(7);
+    struct store_stamp theirs = fixture_stamp(NOW, 5, 2);
+    merge_tombstone(s, "k", theirs);
+    struct store_known_entry member[] = { entry(2, HLC(NOW, 5)) };
+    struct store_known known = { member, 1, 0 };
+    assert_ok(store_join_known(s, &known, NOW));
+    assert_int_equal(collect(s, NOW + RETENTION_MS, &known, 1).removed_count, 1);
+    struct store_written out = fixture_put(s, "k", "v", 0, NOW - SKEW_MS);
+    assert_true(store_stamp_compare(&out.stamp, &theirs) > 0);
+    store_close(&s);
+}
+
 static void test_collect_expired(void **state) {
     (void)state;
     struct store *s = fixture_open(7);
@@ -323,9 +338,9 @@ int main(void) {
         cmocka_unit_test(test_collect_alone),   cmocka_unit_test(test_collect_expired),
         cmocka_unit_test(test_collect_members), cmocka_unit_test(test_collect_steps),
         cmocka_unit_test(test_reset_predicate), cmocka_unit_test(test_stale),
-        cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_reset),           cmocka_unit_test(test_collect_then_write),
     };
-    size_t count = 11;
+    size_t count = 12;
     TEST_ADD_ROWS(tests, count, test_join, join_rows);
     return _cmocka_run_group_tests("store_known", tests, count, NULL, NULL);
 }
