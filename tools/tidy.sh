@@ -25,6 +25,8 @@ word='(^|[^_[:alnum:].>])' # Where a call of a plain function starts.
 ban "$word(strcpy|stpcpy|strcat|strncat|v?sprintf|strtok|gets|atoi|atol|atoll|s?rand|random|alloca)\(" \
     'banned function' src tools tests
 ban "${word}(strncpy|strtod|strtof|scanf|sscanf|fscanf|system|popen|mktemp|tmpnam)\(" 'banned function' src tools
+ban "$word(localtime|gmtime|asctime|ctime|inet_ntoa|gethostbyname|getservbyname|getpw(nam|uid)|ttyname|setenv|putenv)\(" \
+    'not safe with threads' src tools
 ban "$word(memcmp|bcmp)\(" 'secret_equal for secrets, span_equal for public bytes' \
     src/{auth,bootstrap,client,crypto,http,identity,net,node,registry,replica,service,store,wire}
 ban 'goto ' 'AUTO and early returns replace goto' src

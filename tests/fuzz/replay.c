@@ -51,7 +51,7 @@ int main(int argc, char **argv) {
     }
     unsigned count = 0;
     const struct dirent *entry = NULL;
-    while ((entry = readdir(dir)) != NULL) { // NOLINT(concurrency-mt-unsafe): one thread.
+    while ((entry = readdir(dir)) != NULL) {
         char path[4096];
         if (entry->d_name[0] == '.') {
             continue;
