@@ -103,7 +103,7 @@ def make_certificate(wallet_key, chain_id):
     v = 27 + [k.to_string() for k in signers(rs, digest)].index(mine.to_string())
     binding = (field(1, address(mine)) + field(2, dates[0]) + field(3, dates[1]) +
                field(4, rs + bytes([v])))
-    name = x509.Name([])
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "client")])
     start, end = (datetime.datetime.fromtimestamp(t, datetime.timezone.utc) for t in dates)
     cert = (x509.CertificateBuilder().subject_name(name).issuer_name(name)
             .public_key(key.public_key()).serial_number(x509.random_serial_number())
