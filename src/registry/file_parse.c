@@ -165,6 +165,7 @@ static RC read_status(const json_t *value, const struct table *table, const stru
             return OK;
         }
     }
+    ASSERT(table->status_count == 3); /* As every table with a status has. */
     REFUSE(place, MALFORMED, "must be \"%s\", \"%s\" or \"%s\"", table->status_names[0],
            table->status_names[1], table->status_names[2]);
 }
@@ -250,7 +251,7 @@ static RC read_array(const json_t *value, const struct place *place) {
 /* Decodes into record, or into a scratch record for fields that are only checked. */
 static RC read_field(const json_t *value, const struct table *table, const struct field *field,
                      const struct place *place, struct registry_file_record *record) {
-    struct registry_file_record scratch;
+    struct registry_file_record scratch = { 0 };
     bool is_kept = field->offset != NOWHERE;
     uint8_t *base = (uint8_t *)(is_kept ? record : &scratch);
     void *at = base + (is_kept ? field->offset : 0);
@@ -545,11 +546,13 @@ static void fill_facts(const struct registry_file_data *data,
     out->found = true;
     out->instance = *instance;
     out->instance.status = (enum auth_instance_status)record->status;
-    /* Both are there: check_references has seen them. */
-    out->app_status = (enum auth_app_status)find_app(data, instance->app_id)->status;
-    out->version_status =
-        (enum auth_version_status)find_version(data, instance->app_id, instance->version_id)
-            ->status;
+    const struct registry_file_record *app = find_app(data, instance->app_id);
+    const struct registry_file_record *version =
+        find_version(data, instance->app_id, instance->version_id);
+    ASSERT(app != NULL); /* Both are there: check_references has seen them. */
+    ASSERT(version != NULL);
+    out->app_status = (enum auth_app_status)app->status;
+    out->version_status = (enum auth_version_status)version->status;
 }
 
 void registry_file_find(const struct registry_file_data *data, const struct wallet *wallet,

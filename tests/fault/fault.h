@@ -18,5 +18,7 @@ bool fault_was_hit(void);
 /* Runs its body with nth = 1, 2, ... as long as the body's fault_arm(nth) finds an allocation to
  * fail; the round without one is the last. */
 #define FAULT_ROUND_MAX 10000u
+/* NOLINTBEGIN(bugprone-macro-parentheses): nth is a name that the macro declares. */
 #define FAULT_EACH(nth) \
     for (unsigned nth = 1; nth == 1 || (fault_was_hit() && nth < FAULT_ROUND_MAX); nth++)
+/* NOLINTEND(bugprone-macro-parentheses) */

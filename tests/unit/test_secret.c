@@ -54,10 +54,10 @@ static void test_is_not_dumped(void **state) {
     bool inside = false;
     bool found = false;
     while (fgets(line, sizeof(line), smaps) != NULL) {
-        unsigned long from = 0;
-        unsigned long to = 0;
-        if (sscanf(line, "%lx-%lx ", &from, &to) == 2) {
-            inside = (uintptr_t)s.ptr >= from && (uintptr_t)s.ptr < to;
+        char *end = line;
+        unsigned long from = strtoul(line, &end, 16); /* "7f00-7f01 rw-p .." starts an area. */
+        if (*end == '-') {
+            inside = (uintptr_t)s.ptr >= from && (uintptr_t)s.ptr < strtoul(end + 1, NULL, 16);
         } else if (inside && strncmp(line, "VmFlags:", 8) == 0) {
             found = strstr(line, " dd") != NULL;
         }
