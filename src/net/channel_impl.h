@@ -10,6 +10,8 @@
 /* Requests on one connection that are not answered yet, in bytes. Below the connection's bound for
  * output by one frame, so that a request that passes this always fits. */
 #define CHANNEL_WINDOW_BYTES ((size_t)8 * 1024 * 1024)
+/* More than one wake-up of a connection decrypts. */
+#define CHANNEL_READ_BYTES ((size_t)128 * 1024)
 
 struct channel_method {
     char name[FRAME_METHOD_BYTES_MAX];

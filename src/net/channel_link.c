@@ -316,7 +316,8 @@ RC channel_link_init(struct net_channel *c, int fd) {
     cfg.limits.handshake_timeout_ms = c->cfg.handshake_timeout_ms;
     cfg.limits.idle_timeout_ms =
         0; /* The server ends idle connections; keepalive finds dead ones. */
-    cfg.limits.input_bytes_max = c->cfg.frame_bytes_max + FRAME_PREFIX_BYTES + TLS_RECORD_BYTES_MAX;
+    /* One frame, and what a read may bring beyond it. */
+    cfg.limits.input_bytes_max = c->cfg.frame_bytes_max + CHANNEL_READ_BYTES;
     /* Answers are always read: two sides that both wait for the other to read would wait forever.
      * The window bounds the output instead. */
     cfg.limits.output_bytes_max = 2 * (CHANNEL_WINDOW_BYTES + c->cfg.frame_bytes_max);

@@ -376,10 +376,10 @@ struct remote {
 };
 
 static const struct remote remotes[CTL_COMMAND_COUNT] = {
-    [CTL_DERIVE] = { run_derive, true }, [CTL_PUT] = { run_put, true },
-    [CTL_GET] = { run_get, true },       [CTL_DELETE] = { run_delete, true },
-    [CTL_LIST] = { run_list, true },     [CTL_WHOAMI] = { run_whoami, true },
-    [CTL_STATUS] = { run_status },       [CTL_NODES] = { run_nodes },
+    [CTL_DERIVE] = { run_derive, true },  [CTL_PUT] = { run_put, true },
+    [CTL_GET] = { run_get, true },        [CTL_DELETE] = { run_delete, true },
+    [CTL_LIST] = { run_list, true },      [CTL_WHOAMI] = { run_whoami, true },
+    [CTL_STATUS] = { run_status, false }, [CTL_NODES] = { run_nodes, false },
 };
 
 /* Says what of "where and who" is missing, in terms of options. */
