@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which worker serves a wallet: the one that has connections of it, so that what is kept for a
+ * wallet has one owner; else the one with the fewest connections. Touched once when a connection
+ * comes and once when it goes. */
+#include <pthread.h>
+#include <stdlib.h>
+
+#include <uthash.h>
+
+#include "crypto/random.h"
+#include "net/server_internal.h"
+
+struct place {
+    struct wallet wallet;
+    uint32_t worker_idx;
+    uint32_t conn_count;
+    UT_hash_handle hh;
+};
+
+struct placement {
+    pthread_mutex_t lock; /* Everything below. */
+    struct place *places; /* As many as there are connections, at most. */
+    uint32_t conn_counts[NET_WORKER_COUNT_MAX];
+    uint32_t worker_count;
+    struct siphash_key key; /* Callers choose their wallets: not their collisions. */
+};
+
+RC placement_init(struct placement **out, uint32_t worker_count) {
+    uint8_t key[SIPHASH_KEY_BYTES];
+    *out = NULL;
+    TRY(random_bytes(key, sizeof(key)));
+    struct placement *p = calloc(1, sizeof(*p));
+    ENSURE(p != NULL, NOMEM);
+    p->key = siphash_key_from(key);
+    p->worker_count = worker_count;
+    (void)pthread_mutex_init(&p->lock, NULL);
+    *out = p;
+    return OK;
+}
+
+void placement_close(struct placement **placement) {
+    struct placement *p = *placement;
+    *placement = NULL;
+    if (p == NULL) {
+        return;
+    }
+    struct place *next = NULL;
+    for (struct place *place = p->places; place != NULL; place = next) {
+        next = place->hh.next;
+        HASH_DEL(p->places, place);
+        free(place);
+    }
+    (void)pthread_mutex_destroy(&p->lock);
+    free(p);
+}
+
+static uint32_t least_loaded(const struct placement *p) {
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < p->worker_count; i++) {
+        best = p->conn_counts[i] < p->conn_counts[best] ? i : best;
+    }
+    return best;
+}
+
+static struct place *find(struct placement *p, const struct wallet *wallet, unsigned *hash) {
+    struct place *place = NULL;
+    *hash = (unsigned)siphash(&p->key, wallet_span(wallet));
+    HASH_FIND_BYHASHVALUE(hh, p->places, wallet->bytes, WALLET_BYTES, *hash, place);
+    return place;
+}
+
+static struct place *find_or_add(struct placement *p, const struct wallet *wallet) {
+    unsigned hash = 0;
+    struct place *place = find(p, wallet, &hash);
+    if (place != NULL) {
+        return place;
+    }
+    place = calloc(1, sizeof(*place));
+    if (place == NULL) {
+        return NULL;
+    }
+    place->wallet = *wallet;
+    place->worker_idx = least_loaded(p);
+    HASH_ADD_BYHASHVALUE(hh, p->places, wallet, WALLET_BYTES, hash, place);
+    return place;
+}
+
+RC placement_add(struct placement *p, const struct wallet *wallet, uint32_t *worker_idx) {
+    struct rc rc = OK;
+    (void)pthread_mutex_lock(&p->lock);
+    struct place *place = wallet == NULL ? NULL : find_or_add(p, wallet);
+    if (wallet == NULL) {
+        *worker_idx = least_loaded(p);
+    } else if (place == NULL) {
+        rc = ERR(NOMEM);
+    } else {
+        *worker_idx = place->worker_idx;
+        place->conn_count++;
+    }
+    if (rc.err == E_OK) {
+        p->conn_counts[*worker_idx]++;
+    }
+    (void)pthread_mutex_unlock(&p->lock);
+    return rc;
+}
+
+void placement_remove(struct placement *p, const struct wallet *wallet, uint32_t worker_idx) {
+    (void)pthread_mutex_lock(&p->lock);
+    p->conn_counts[worker_idx]--;
+    if (wallet != NULL) {
+        unsigned hash = 0;
+        struct place *place = find(p, wallet, &hash);
+        ASSERT(place != NULL);
+        place->conn_count--;
+        if (place->conn_count == 0) {
+            HASH_DEL(p->places, place);
+            free(place);
+        }
+    }
+    (void)pthread_mutex_unlock(&p->lock);
+}
