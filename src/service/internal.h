@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the methods share; not for other rooms. */
+#pragma once
+
+#include "service/methods.h"
+
+/* Turns a failure that is not the caller's into the call's status. */
+enum service_outcome service_fail_internal(struct service_call *call, struct rc rc);
+/* Lends the caller's keys until the next call of it. DENIED for app id 0, CRYPTO. */
+RC service_app_keys_of(struct service_worker *worker, const struct service_call *call,
+                       const struct service_app_keys **out);
+/* Gives *out in the arena. NOMEM. */
+RC service_item_status(struct arena *arena, const struct status *status,
+                       Novakms__V1__ItemStatus **out);
+/* Gives *out in the arena; NULL for no stamp. NOMEM. */
+RC service_stamp_out(struct arena *arena, const struct store_stamp *stamp,
+                     Novakms__V1__Stamp **out);
+
+/* One put, checked already but for the store's own limits. On false *why is set. */
+struct service_put {
+    struct span key;
+    struct span value;
+    uint64_t ttl_ms;
+    struct store_stamp seen;
+};
+bool service_put_one(struct service_worker *worker, struct service_call *call,
+                     const struct service_put *put, struct store_stamp *stamp, struct status *why);
+
+/* One get, opened in place. OK; AGAIN when `seen` is not covered; QUOTA
+ * when it is longer than the query allows; NOT_FOUND with value->stamp; else
+ * *why is set, with DENIED. */
+RC service_get_one(struct service_worker *worker, struct service_call *call,
+                   const struct service_kv_query *query, struct service_kv_value *value,
+                   struct span *plain, struct status *why);
+
+/* What every data call begins with: the caller's app id is none of the reserved, and service_check_seen
+ * with this node's clock and skew. */
+bool service_check_call(const struct service_worker *worker, struct service_call *call,
+                        const Novakms__V1__Stamp *seen, struct store_stamp *out);

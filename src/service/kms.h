@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* KmsService on one worker: the methods behind the generated service, and the calls that wait until
+ * this node knows of the write their caller has seen. Made by the controlling thread before the
+ * worker runs; then everything is on the worker's loop, but for the store's signal. */
+#pragma once
+
+#include <uv.h>
+
+#include "net/server.h"
+#include "service/methods.h"
+
+/* Calls of one worker that wait at once; further ones are answered at once, with may_miss. */
+#define SERVICE_WAIT_COUNT_MAX 4096u
+#define SERVICE_KEYS_PER_WORKER 256u
+
+struct service_kms; /* Opaque. */
+
+struct service_kms_cfg {
+    const struct service_shared *shared; /* Lent until close. */
+    uv_loop_t *loop;                     /* The worker's. */
+    /* Runs fn(arg) on the worker's loop; any thread. False when that has ended. */
+    bool (*post)(void *ctx, uint32_t worker_idx, void (*fn)(void *arg), void *arg);
+    void *post_ctx;
+    uint32_t worker_idx;
+};
+
+/* Gives *out, NULL on error. The connection's context (net_call_context) of every call must be a
+ * struct service_caller. NOMEM, QUOTA. */
+RC service_kms_init(struct service_kms **out, const struct service_kms_cfg *cfg);
+/* Lends the service to register with the server. */
+ProtobufCService *service_kms_service(struct service_kms *kms);
+/* On the loop, or when it does not run any more: closes the timer. */
+void service_kms_stop(struct service_kms *kms);
+/* Takes *kms once the loop has closed its handles: wipes the keys, frees, sets NULL. Accepts a
+ * closed one. */
+void service_kms_close(struct service_kms **kms);

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "service/status.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+struct service_status {
+    struct service_status_cfg cfg;
+    pthread_mutex_t mutex; /* Guards members. */
+    struct registry_members members;
+};
+
+RC service_status_init(struct service_status **out, const struct service_status_cfg *cfg) {
+    *out = NULL;
+    struct service_status *status = calloc(1, sizeof(*status));
+    ENSURE(status != NULL, NOMEM);
+    status->cfg = *cfg;
+    ASSERT(pthread_mutex_init(&status->mutex, NULL) == 0);
+    *out = status;
+    return OK;
+}
+
+void service_status_close(struct service_status **status) {
+    if (*status == NULL) {
+        return;
+    }
+    (void)pthread_mutex_destroy(&(*status)->mutex);
+    free(*status);
+    *status = NULL;
+}
+
+void service_status_set_members(struct service_status *status,
+                                const struct registry_members *members) {
+    ASSERT(members->count <= REGISTRY_MEMBER_COUNT_MAX);
+    (void)pthread_mutex_lock(&status->mutex);
+    status->members.as_of_mono_ms = members->as_of_mono_ms;
+    status->members.count = members->count;
+    memcpy(status->members.at, members->at, members->count * sizeof(members->at[0]));
+    (void)pthread_mutex_unlock(&status->mutex);
+}
+
+const struct service_status_cfg *service_status_cfg(const struct service_status *status) {
+    return &status->cfg;
+}
+
+static void read_members(struct service_status *status, struct service_snapshot *out) {
+    (void)pthread_mutex_lock(&status->mutex);
+    out->member_count = status->members.count;
+    for (size_t i = 0; i < status->members.count; i++) {
+        if (wallet_equal(&status->members.at[i].wallet, &status->cfg.wallet)) {
+            out->is_operator = true;
+        }
+    }
+    (void)pthread_mutex_unlock(&status->mutex);
+}
+
+void service_status_read(struct service_status *status, uint64_t now_ms,
+                         struct service_snapshot *out) {
+    *out = (struct service_snapshot){ 0 };
+    out->serving = service_readiness_reason(status->cfg.readiness, out->reason);
+    out->uptime_ms = now_ms - status->cfg.started_at_ms;
+    read_members(status, out);
+    service_kv_writer(status->cfg.kv, out->writer);
+    service_kv_stats(status->cfg.kv, &out->store);
+}
+
+void service_status_each_member(struct service_status *status,
+                                bool (*each)(void *ctx, const struct auth_instance *member),
+                                void *ctx) {
+    (void)pthread_mutex_lock(&status->mutex);
+    for (size_t i = 0; i < status->members.count; i++) {
+        if (!each(ctx, &status->members.at[i])) {
+            break;
+        }
+    }
+    (void)pthread_mutex_unlock(&status->mutex);
+}

@@ -1,0 +1,799 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* KmsService's methods over a real store: what they check, give and refuse. */
+#include <stdio.h>
+
+#include "service_fixture.h"
+#include "vectors.h"
+
+/* Calls a method into a fresh response. */
+#define CALL(f, name, response_name, in, out)   \
+    (novakms__v1__##response_name##__init(out), \
+     service_##name(&(f)->worker, fixture_call(f), (in), (out)))
+
+#define assert_failed(f, outcome, want)                      \
+    do {                                                     \
+        assert_int_equal(outcome, SERVICE_FAILED);           \
+        assert_int_equal((f)->call.why.code, STATUS_##want); \
+        assert_true((f)->call.why.text[0] != '\0');          \
+    } while (0)
+
+/* ---- Derive ---- */
+
+struct derive_row {
+    const char *name;
+    const char *path; /* NULL: path_len bytes of 'p'. */
+    size_t path_len;
+    size_t context_len;
+    uint32_t length;
+    int kdf;
+    const char *why; /* NULL: it succeeds. */
+};
+
+static struct derive_row derive_rows[] = {
+    { "plain", "disk", 0, 0, 32, 0, NULL },
+    { "default_length", "disk", 0, 0, 0, 0, NULL },
+    { "length_min", "disk", 0, 0, 1, 1, NULL },
+    { "length_max", "disk", 0, 0, 1024, 0, NULL },
+    { "length_over", "disk", 0, 0, 1025, 0, "length: is 1025; it must be 1 to 1024, or 0 for 32" },
+    { "length_greatest", "disk", 0, 0, UINT32_MAX, 0,
+      "length: is 4294967295; it must be 1 to 1024, or 0 for 32" },
+    { "path_max", NULL, 1024, 0, 32, 0, NULL },
+    { "path_over", NULL, 1025, 0, 32, 0, "path: has 1025 bytes; it must have 1 to 1024" },
+    { "path_empty", NULL, 0, 0, 32, 0, "path: has 0 bytes; it must have 1 to 1024" },
+    { "path_blank", " \t\xe3\x80\x80", 0, 0, 32, 0, "path: must not be only white space" },
+    { "path_not_utf8", "a\xff", 0, 0, 32, 0, "path: must be well-formed UTF-8" },
+    { "path_surrogate", "\xed\xa0\x80", 0, 0, 32, 0, "path: must be well-formed UTF-8" },
+    { "path_reserved", "data_key", 0, 0, 32, 0, "path: \"data_key\" is reserved" },
+    { "path_reserved_v2", "data_key", 0, 0, 32, 1, "path: \"data_key\" is reserved" },
+    { "path_near_reserved", "data_keys", 0, 0, 32, 0, NULL },
+    { "path_reserved_with_context", "data_key", 0, 5, 32, 0, "path: \"data_key\" is reserved" },
+    { "context_max", "disk", 0, 1024, 32, 0, NULL },
+    { "context_over", "disk", 0, 1025, 32, 0,
+      "context: has 1025 bytes; it must have at most 1024" },
+    { "kdf_over", "disk", 0, 0, 32, 2, "kdf: is 2; it must be KDF_NOVA_V1 (0) or KDF_NOVA_V2 (1)" },
+    { "kdf_negative", "disk", 0, 0, 32, -1,
+      "kdf: is -1; it must be KDF_NOVA_V1 (0) or KDF_NOVA_V2 (1)" },
+};
+
+static void test_derive(void **state) {
+    const struct derive_row *row = *state;
+    struct fixture f;
+    fixture_open(&f);
+    uint8_t filler[1025];
+    memset(filler, 'p', sizeof(filler));
+    size_t path_len = row->path == NULL ? row->path_len : strlen(row->path);
+    uint8_t *path = test_dup(row->path == NULL ? (const char *)filler : row->path, path_len);
+    uint8_t *context = test_dup(filler, row->context_len);
+    Novakms__V1__DeriveRequest in = NOVAKMS__V1__DERIVE_REQUEST__INIT;
+    in.path = (ProtobufCBinaryData){ path_len, path };
+    in.context = (ProtobufCBinaryData){ row->context_len, context };
+    in.length = row->length;
+    in.kdf = (Novakms__V1__Kdf)row->kdf;
+    Novakms__V1__DeriveResponse out;
+    enum service_outcome outcome = CALL(&f, derive, derive_response, &in, &out);
+    if (row->why == NULL) {
+        assert_int_equal(outcome, SERVICE_ANSWERED);
+        assert_int_equal(out.key.len, row->length == 0 ? 32 : row->length);
+    } else {
+        assert_failed(&f, outcome, INVALID_ARGUMENT);
+        assert_string_equal(f.call.why.text, row->why);
+    }
+    free(path);
+    free(context);
+    fixture_close(&f);
+}
+
+/* The existing nodes' keys, through the service. Those of the reserved path are refused. */
+static void test_derive_vectors(void **state) {
+    (void)state;
+    json_t *cases = vectors_load("kdf.json");
+    size_t i = 0;
+    json_t *row = NULL;
+    json_array_foreach(cases, i, row) {
+        struct bytes master = vectors_hex(row, "master_secret");
+        struct bytes want = vectors_hex(row, "key");
+        struct span path = vectors_text(row, "path");
+        struct span context = vectors_text(row, "context");
+        struct store_cfg cfg = fixture_store_cfg();
+        struct fixture f;
+        fixture_open_with(&f, master.ptr, &cfg);
+        assert_ok(bytes_parse_decimal(vectors_text(row, "app_id"), UINT64_MAX, &f.caller.app_id));
+        Novakms__V1__DeriveRequest in = NOVAKMS__V1__DERIVE_REQUEST__INIT;
+        in.path = fixture_bytes(path.ptr, path.len);
+        in.context = fixture_bytes(context.ptr, context.len);
+        in.length = (uint32_t)want.len;
+        Novakms__V1__DeriveResponse out;
+        enum service_outcome outcome = CALL(&f, derive, derive_response, &in, &out);
+        if (span_equal(path, SPAN_LIT("data_key"))) {
+            assert_failed(&f, outcome, INVALID_ARGUMENT);
+        } else {
+            assert_int_equal(outcome, SERVICE_ANSWERED);
+            assert_int_equal(out.key.len, want.len);
+            assert_memory_equal(out.key.data, want.ptr, want.len);
+        }
+        fixture_close(&f);
+        free(master.ptr);
+        free(want.ptr);
+    }
+    assert_true(i > 0);
+    vectors_close(cases);
+}
+
+static void test_app_zero_is_refused(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    f.caller.app_id = 0;
+    Novakms__V1__DeriveRequest in = NOVAKMS__V1__DERIVE_REQUEST__INIT;
+    in.path = fixture_text("disk");
+    Novakms__V1__DeriveResponse out;
+    assert_failed(&f, CALL(&f, derive, derive_response, &in, &out), PERMISSION_DENIED);
+    Novakms__V1__PutRequest put = NOVAKMS__V1__PUT_REQUEST__INIT;
+    put.key = fixture_text("k");
+    Novakms__V1__PutResponse put_out;
+    assert_failed(&f, CALL(&f, put, put_response, &put, &put_out), PERMISSION_DENIED);
+    Novakms__V1__DeleteRequest del = NOVAKMS__V1__DELETE_REQUEST__INIT;
+    del.key = fixture_text("k");
+    Novakms__V1__DeleteResponse del_out;
+    assert_failed(&f, CALL(&f, delete, delete_response, &del, &del_out), PERMISSION_DENIED);
+    fixture_close(&f);
+}
+
+/* ---- Put, Get, Delete ---- */
+
+struct put_arg {
+    const char *key;
+    const void *value;
+    size_t value_len;
+    uint64_t ttl_ms;
+};
+
+static enum service_outcome put(struct fixture *f, const struct put_arg *arg,
+                                struct store_stamp *stamp) {
+    Novakms__V1__PutRequest in = NOVAKMS__V1__PUT_REQUEST__INIT;
+    in.key = fixture_text(arg->key);
+    in.value = fixture_bytes(arg->value, arg->value_len);
+    in.ttl_ms = arg->ttl_ms;
+    Novakms__V1__PutResponse out;
+    enum service_outcome outcome = CALL(f, put, put_response, &in, &out);
+    if (outcome == SERVICE_ANSWERED && stamp != NULL) {
+        assert_non_null(out.stamp);
+        stamp->hlc = out.stamp->hlc;
+        assert_int_equal(out.stamp->writer.len, STORE_WRITER_BYTES);
+        memcpy(stamp->writer, out.stamp->writer.data, STORE_WRITER_BYTES);
+    }
+    return outcome;
+}
+
+static void put_text(struct fixture *f, const char *key, const char *value) {
+    const struct put_arg arg = { key, value, strlen(value), 0 };
+    assert_int_equal(put(f, &arg, NULL), SERVICE_ANSWERED);
+}
+
+static enum service_outcome get(struct fixture *f, const char *key, Novakms__V1__GetResponse *out) {
+    Novakms__V1__GetRequest in = NOVAKMS__V1__GET_REQUEST__INIT;
+    in.key = fixture_text(key);
+    return CALL(f, get, get_response, &in, out);
+}
+
+static void test_put_get_delete(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    Novakms__V1__GetResponse got;
+    assert_failed(&f, get(&f, "k", &got), NOT_FOUND);
+    assert_true(store_stamp_is_none(&f.call.stamp));
+    put_text(&f, "k", "one");
+    put_text(&f, "k", "two");
+    assert_int_equal(get(&f, "k", &got), SERVICE_ANSWERED);
+    assert_bytes_equal(got.value, "two");
+    assert_int_equal(got.expires_unix_ms, 0);
+    assert_false(got.may_miss);
+    assert_non_null(got.stamp);
+    Novakms__V1__DeleteRequest in = NOVAKMS__V1__DELETE_REQUEST__INIT;
+    in.key = fixture_text("k");
+    Novakms__V1__DeleteResponse out;
+    assert_int_equal(CALL(&f, delete, delete_response, &in, &out), SERVICE_ANSWERED);
+    assert_true(out.existed);
+    uint64_t deleted_hlc = out.stamp->hlc;
+    assert_failed(&f, get(&f, "k", &got), NOT_FOUND);
+    assert_int_equal(f.call.stamp.hlc, deleted_hlc);
+    assert_int_equal(CALL(&f, delete, delete_response, &in, &out), SERVICE_ANSWERED);
+    assert_false(out.existed);
+    fixture_close(&f);
+}
+
+static void test_value_sizes(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    static uint8_t value[FIXTURE_VALUE_MAX + 1];
+    for (size_t i = 0; i < sizeof(value); i++) {
+        value[i] = (uint8_t)(i * 7);
+    }
+    static const size_t sizes[] = { 0, 1, 2000, 2008, 2009, 2049, FIXTURE_VALUE_MAX };
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        const struct put_arg arg = { "k", value, sizes[i], 0 };
+        assert_int_equal(put(&f, &arg, NULL), SERVICE_ANSWERED);
+        Novakms__V1__GetResponse got;
+        assert_int_equal(get(&f, "k", &got), SERVICE_ANSWERED);
+        assert_int_equal(got.value.len, sizes[i]);
+        assert_memory_equal(got.value.data, value, sizes[i]);
+    }
+    const struct put_arg over = { "k", value, FIXTURE_VALUE_MAX + 1, 0 };
+    assert_failed(&f, put(&f, &over, NULL), RESOURCE_EXHAUSTED);
+    assert_string_equal(f.call.why.text, "value: has 4097 bytes; MAX_VALUE_SIZE is 4096");
+    fixture_close(&f);
+}
+
+static void test_key_sizes(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    char key[1026];
+    memset(key, 'k', sizeof(key));
+    key[1024] = '\0';
+    put_text(&f, key, "v");
+    Novakms__V1__GetResponse got;
+    assert_int_equal(get(&f, key, &got), SERVICE_ANSWERED);
+    key[1024] = 'k';
+    key[1025] = '\0';
+    const struct put_arg over = { key, "v", 1, 0 };
+    assert_failed(&f, put(&f, &over, NULL), INVALID_ARGUMENT);
+    assert_string_equal(f.call.why.text, "key: has 1025 bytes; it must have 1 to 1024");
+    assert_failed(&f, get(&f, key, &got), INVALID_ARGUMENT);
+    assert_failed(&f, get(&f, "", &got), INVALID_ARGUMENT);
+    const struct put_arg empty = { "", "v", 1, 0 };
+    assert_failed(&f, put(&f, &empty, NULL), INVALID_ARGUMENT);
+    fixture_close(&f);
+}
+
+static void test_time_to_live(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    const struct put_arg arg = { "k", "v", 1, 1000 };
+    assert_int_equal(put(&f, &arg, NULL), SERVICE_ANSWERED);
+    Novakms__V1__GetResponse got;
+    assert_int_equal(get(&f, "k", &got), SERVICE_ANSWERED);
+    assert_int_equal(got.expires_unix_ms, FIXTURE_NOW_MS + 1000);
+    service_clock_init(&f.clock, FIXTURE_SKEW_MS, 0, FIXTURE_NOW_MS + 999);
+    assert_int_equal(get(&f, "k", &got), SERVICE_ANSWERED);
+    service_clock_init(&f.clock, FIXTURE_SKEW_MS, 0, FIXTURE_NOW_MS + 1000);
+    assert_failed(&f, get(&f, "k", &got), NOT_FOUND);
+    const struct put_arg longest = { "k", "v", 1, STORE_TTL_MS_MAX };
+    assert_int_equal(put(&f, &longest, NULL), SERVICE_ANSWERED);
+    const struct put_arg over = { "k", "v", 1, STORE_TTL_MS_MAX + 1 };
+    assert_failed(&f, put(&f, &over, NULL), INVALID_ARGUMENT);
+    const struct put_arg greatest = { "k", "v", 1, UINT64_MAX };
+    assert_failed(&f, put(&f, &greatest, NULL), INVALID_ARGUMENT);
+    fixture_close(&f);
+}
+
+/* The refusal comes before anything is stored. */
+static void test_durability_needs_peers(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    Novakms__V1__PutRequest in = NOVAKMS__V1__PUT_REQUEST__INIT;
+    in.key = fixture_text("k");
+    in.value = fixture_text("v");
+    Novakms__V1__PutResponse out;
+    for (int durability = 1; durability <= 2; durability++) {
+        in.durability = (Novakms__V1__Durability)durability;
+        assert_failed(&f, CALL(&f, put, put_response, &in, &out), UNAVAILABLE);
+        assert_non_null(strstr(f.call.why.text, "no peers"));
+    }
+    Novakms__V1__DeleteRequest del = NOVAKMS__V1__DELETE_REQUEST__INIT;
+    del.key = fixture_text("k");
+    del.durability = NOVAKMS__V1__DURABILITY__DURABILITY_QUORUM;
+    Novakms__V1__DeleteResponse del_out;
+    assert_failed(&f, CALL(&f, delete, delete_response, &del, &del_out), UNAVAILABLE);
+    struct store_stats stats;
+    service_kv_stats(f.shared.kv, &stats);
+    assert_int_equal(stats.key_count + stats.tombstone_count, 0);
+    fixture_close(&f);
+}
+
+static void test_apps_are_apart(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    put_text(&f, "k", "of app 7");
+    f.caller.app_id = 8;
+    Novakms__V1__GetResponse got;
+    assert_failed(&f, get(&f, "k", &got), NOT_FOUND);
+    put_text(&f, "k", "of app 8");
+    f.caller.app_id = 7;
+    assert_int_equal(get(&f, "k", &got), SERVICE_ANSWERED);
+    assert_bytes_equal(got.value, "of app 7");
+    fixture_close(&f);
+}
+
+/* A ciphertext put under another key, or in another app, does not open. */
+static void test_ciphertexts_cannot_be_moved(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    put_text(&f, "k", "secret");
+    struct service_kv_query query = { .app_id = 7,
+                                      .key = SPAN_LIT("k"),
+                                      .now_unix_ms = FIXTURE_NOW_MS,
+                                      .sealed_bytes_max = SIZE_MAX };
+    struct service_kv_value value;
+    struct arena arena;
+    arena_init(&arena, 1 << 20);
+    assert_ok(service_kv_get(f.shared.kv, &query, &arena, &value));
+    assert_int_equal(value.sealed_len, 6 + SERVICE_SEAL_BYTES);
+    struct store_write write = { .app_id = 7,
+                                 .key = SPAN_LIT("other"),
+                                 .sealed = { value.sealed, value.sealed_len },
+                                 .now_unix_ms = FIXTURE_NOW_MS };
+    struct store_written written;
+    assert_ok(service_kv_put(f.shared.kv, &write, &written));
+    Novakms__V1__GetResponse got;
+    assert_failed(&f, get(&f, "other", &got), DATA_LOSS);
+    write.app_id = 8;
+    write.key = SPAN_LIT("k");
+    assert_ok(service_kv_put(f.shared.kv, &write, &written));
+    f.caller.app_id = 8;
+    assert_failed(&f, get(&f, "k", &got), DATA_LOSS);
+    write.sealed = SPAN_LIT("short");
+    assert_ok(service_kv_put(f.shared.kv, &write, &written));
+    assert_failed(&f, get(&f, "k", &got), DATA_LOSS);
+    arena_close(&arena);
+    fixture_close(&f);
+}
+
+/* The store holds no plaintext, and the same value twice is not the same bytes. */
+static void test_values_are_sealed(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    put_text(&f, "a", "the same value");
+    put_text(&f, "b", "the same value");
+    struct arena arena;
+    arena_init(&arena, 1 << 20);
+    struct service_kv_value values[2];
+    static const char *const keys[] = { "a", "b" };
+    for (size_t i = 0; i < 2; i++) {
+        const struct service_kv_query query = { .app_id = 7,
+                                                .key = span_str(keys[i]),
+                                                .now_unix_ms = FIXTURE_NOW_MS,
+                                                .sealed_bytes_max = SIZE_MAX };
+        assert_ok(service_kv_get(f.shared.kv, &query, &arena, &values[i]));
+        for (size_t at = 0; at + 4 <= values[i].sealed_len; at++) {
+            struct span window = { values[i].sealed + at, 4 };
+            assert_false(span_equal(window, SPAN_LIT("same")));
+        }
+    }
+    assert_memory_not_equal(values[0].sealed, values[1].sealed, XAES_NONCE_BYTES);
+    arena_close(&arena);
+    fixture_close(&f);
+}
+
+/* ---- Stamps that callers show ---- */
+
+static void test_write_is_stamped_after_what_was_seen(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    static uint8_t other[STORE_WRITER_BYTES] = { 0xff };
+    Novakms__V1__Stamp seen = NOVAKMS__V1__STAMP__INIT;
+    seen.hlc = (FIXTURE_NOW_MS + FIXTURE_SKEW_MS) << 16;
+    seen.writer = (ProtobufCBinaryData){ sizeof(other), other };
+    Novakms__V1__PutRequest in = NOVAKMS__V1__PUT_REQUEST__INIT;
+    in.key = fixture_text("k");
+    in.seen = &seen;
+    Novakms__V1__PutResponse out;
+    assert_int_equal(CALL(&f, put, put_response, &in, &out), SERVICE_ANSWERED);
+    assert_true(out.stamp->hlc > seen.hlc);
+    seen.hlc = (FIXTURE_NOW_MS + FIXTURE_SKEW_MS + 1) << 16;
+    assert_failed(&f, CALL(&f, put, put_response, &in, &out), INVALID_ARGUMENT);
+    fixture_close(&f);
+}
+
+/* A read of what this node has not heard of waits, and then says that it may miss it. */
+static void test_reads_wait_for_what_was_seen(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    put_text(&f, "k", "v");
+    static uint8_t other[STORE_WRITER_BYTES] = { 0xff };
+    Novakms__V1__Stamp seen = NOVAKMS__V1__STAMP__INIT;
+    seen.hlc = FIXTURE_NOW_MS << 16;
+    seen.writer = (ProtobufCBinaryData){ sizeof(other), other };
+    Novakms__V1__GetRequest in = NOVAKMS__V1__GET_REQUEST__INIT;
+    in.key = fixture_text("k");
+    in.seen = &seen;
+    Novakms__V1__GetResponse out;
+    assert_int_equal(CALL(&f, get, get_response, &in, &out), SERVICE_WAITS);
+    assert_int_equal(f.call.seen.hlc, seen.hlc);
+    fixture_call(&f)->may_miss = true;
+    novakms__v1__get_response__init(&out);
+    assert_int_equal(service_get(&f.worker, &f.call, &in, &out), SERVICE_ANSWERED);
+    assert_true(out.may_miss);
+    Novakms__V1__ListRequest list = NOVAKMS__V1__LIST_REQUEST__INIT;
+    list.seen = &seen;
+    Novakms__V1__ListResponse list_out;
+    assert_int_equal(CALL(&f, list, list_response, &list, &list_out), SERVICE_WAITS);
+    fixture_call(&f)->may_miss = true;
+    novakms__v1__list_response__init(&list_out);
+    assert_int_equal(service_list(&f.worker, &f.call, &list, &list_out), SERVICE_ANSWERED);
+    assert_true(list_out.may_miss);
+    ProtobufCBinaryData key = fixture_text("k");
+    Novakms__V1__BatchGetRequest batch = NOVAKMS__V1__BATCH_GET_REQUEST__INIT;
+    batch.keys = &key;
+    batch.n_keys = 1;
+    batch.seen = &seen;
+    Novakms__V1__BatchGetResponse batch_out;
+    assert_int_equal(CALL(&f, batch_get, batch_get_response, &batch, &batch_out), SERVICE_WAITS);
+    fixture_call(&f)->may_miss = true;
+    novakms__v1__batch_get_response__init(&batch_out);
+    assert_int_equal(service_batch_get(&f.worker, &f.call, &batch, &batch_out), SERVICE_ANSWERED);
+    assert_true(batch_out.may_miss);
+    fixture_close(&f);
+}
+
+static void test_own_writes_are_known(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    struct store_stamp stamp = STORE_STAMP_NONE;
+    const struct put_arg arg = { "k", "v", 1, 0 };
+    assert_int_equal(put(&f, &arg, &stamp), SERVICE_ANSWERED);
+    Novakms__V1__Stamp seen = NOVAKMS__V1__STAMP__INIT;
+    seen.hlc = stamp.hlc;
+    seen.writer = (ProtobufCBinaryData){ STORE_WRITER_BYTES, stamp.writer };
+    Novakms__V1__GetRequest in = NOVAKMS__V1__GET_REQUEST__INIT;
+    in.key = fixture_text("k");
+    in.seen = &seen;
+    Novakms__V1__GetResponse out;
+    assert_int_equal(CALL(&f, get, get_response, &in, &out), SERVICE_ANSWERED);
+    assert_false(out.may_miss);
+    fixture_close(&f);
+}
+
+/* ---- Quotas ---- */
+
+static void test_quota_names_the_limit(void **state) {
+    (void)state;
+    static const uint8_t secret[KDF_MASTER_BYTES] = { 1 };
+    struct store_cfg cfg = fixture_store_cfg();
+    cfg.app_bytes_max = 8192;
+    cfg.total_bytes_max = 12000;
+    cfg.tombstone_count_max = 2;
+    struct fixture f;
+    fixture_open_with(&f, secret, &cfg);
+    static const uint8_t value[FIXTURE_VALUE_MAX] = { 1 };
+    const struct put_arg first = { "a", value, 4000, 0 };
+    const struct put_arg second = { "b", value, 4000, 0 };
+    assert_int_equal(put(&f, &first, NULL), SERVICE_ANSWERED);
+    assert_failed(&f, put(&f, &second, NULL), RESOURCE_EXHAUSTED);
+    assert_non_null(strstr(f.call.why.text, "MAX_APP_STORAGE is 8192"));
+    f.caller.app_id = 8;
+    assert_int_equal(put(&f, &first, NULL), SERVICE_ANSWERED);
+    f.caller.app_id = 9;
+    assert_failed(&f, put(&f, &first, NULL), RESOURCE_EXHAUSTED);
+    assert_non_null(strstr(f.call.why.text, "MAX_STORE_BYTES is 12000"));
+    f.caller.app_id = 7;
+    static const char *const keys[] = { "x", "y", "z" };
+    for (size_t i = 0; i < 3; i++) {
+        Novakms__V1__DeleteRequest in = NOVAKMS__V1__DELETE_REQUEST__INIT;
+        in.key = fixture_text(keys[i]);
+        Novakms__V1__DeleteResponse out;
+        enum service_outcome outcome = CALL(&f, delete, delete_response, &in, &out);
+        if (i < 2) {
+            assert_int_equal(outcome, SERVICE_ANSWERED);
+        } else {
+            assert_failed(&f, outcome, RESOURCE_EXHAUSTED);
+            assert_non_null(strstr(f.call.why.text, "MAX_TOMBSTONES_PER_APP is 2"));
+        }
+    }
+    fixture_close(&f);
+}
+
+/* ---- List ---- */
+
+/* Lists everything with pages of `limit`; checks order and count. */
+static unsigned list_all(struct fixture *f, const char *prefix, uint32_t limit) {
+    uint8_t token[2048];
+    size_t token_len = 0;
+    unsigned count = 0;
+    char last[32] = "";
+    do {
+        Novakms__V1__ListRequest in = NOVAKMS__V1__LIST_REQUEST__INIT;
+        in.prefix = fixture_text(prefix);
+        in.limit = limit;
+        in.page_token = (ProtobufCBinaryData){ token_len, token };
+        Novakms__V1__ListResponse out;
+        assert_int_equal(CALL(f, list, list_response, &in, &out), SERVICE_ANSWERED);
+        assert_true(out.n_entries <= (limit == 0 ? SERVICE_LIST_LIMIT_DEFAULT : limit));
+        for (size_t i = 0; i < out.n_entries; i++) {
+            char key[32] = "";
+            assert_true(out.entries[i]->key.len < sizeof(key));
+            memcpy(key, out.entries[i]->key.data, out.entries[i]->key.len);
+            assert_true(strcmp(last, key) < 0);
+            memcpy(last, key, sizeof(last));
+            assert_int_equal(out.entries[i]->value_bytes, 3);
+            assert_non_null(out.entries[i]->stamp);
+            count++;
+        }
+        token_len = out.next_page_token.len;
+        assert_true(token_len <= sizeof(token));
+        memcpy(token, out.next_page_token.data == NULL ? token : out.next_page_token.data,
+               token_len);
+    } while (token_len > 0);
+    return count;
+}
+
+static void test_list_pages(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    assert_int_equal(list_all(&f, "", 0), 0);
+    for (unsigned i = 0; i < 300; i++) {
+        char key[32];
+        (void)snprintf(key, sizeof(key), "%s-%03u", i % 3 == 0 ? "a" : "b", i);
+        put_text(&f, key, "val");
+    }
+    assert_int_equal(list_all(&f, "", 0), 300);
+    assert_int_equal(list_all(&f, "a-", 0), 100);
+    assert_int_equal(list_all(&f, "a-", 1), 100);
+    assert_int_equal(list_all(&f, "b", 63), 200);
+    assert_int_equal(list_all(&f, "b", 64), 200);
+    assert_int_equal(list_all(&f, "b", 65), 200);
+    assert_int_equal(list_all(&f, "", 1000), 300);
+    assert_int_equal(list_all(&f, "c", 1000), 0);
+    f.caller.app_id = 8;
+    assert_int_equal(list_all(&f, "", 1000), 0);
+    fixture_close(&f);
+}
+
+static void test_list_refusals(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    put_text(&f, "a", "1");
+    put_text(&f, "b", "2");
+    Novakms__V1__ListRequest in = NOVAKMS__V1__LIST_REQUEST__INIT;
+    Novakms__V1__ListResponse out;
+    in.limit = 1001;
+    assert_failed(&f, CALL(&f, list, list_response, &in, &out), INVALID_ARGUMENT);
+    assert_string_equal(f.call.why.text, "limit: is 1001; it must be 1 to 1000, or 0 for 100");
+    in.limit = 1;
+    static uint8_t prefix[1025];
+    in.prefix = (ProtobufCBinaryData){ 1025, prefix };
+    assert_failed(&f, CALL(&f, list, list_response, &in, &out), INVALID_ARGUMENT);
+    in.prefix.len = 1024;
+    assert_int_equal(CALL(&f, list, list_response, &in, &out), SERVICE_ANSWERED);
+    in.prefix.len = 0;
+    assert_int_equal(CALL(&f, list, list_response, &in, &out), SERVICE_ANSWERED);
+    size_t len = out.next_page_token.len;
+    assert_true(len > 0);
+    uint8_t *token = test_dup(out.next_page_token.data, len);
+    in.page_token = (ProtobufCBinaryData){ len, token };
+    assert_int_equal(CALL(&f, list, list_response, &in, &out), SERVICE_ANSWERED);
+    assert_int_equal(out.n_entries, 1);
+    in.prefix = fixture_text("b");
+    assert_failed(&f, CALL(&f, list, list_response, &in, &out), INVALID_ARGUMENT);
+    in.prefix.len = 0;
+    f.caller.app_id = 8;
+    assert_failed(&f, CALL(&f, list, list_response, &in, &out), INVALID_ARGUMENT);
+    f.caller.app_id = 7;
+    token[len - 1] ^= 1;
+    assert_failed(&f, CALL(&f, list, list_response, &in, &out), INVALID_ARGUMENT);
+    in.page_token.len = 1;
+    assert_failed(&f, CALL(&f, list, list_response, &in, &out), INVALID_ARGUMENT);
+    free(token);
+    fixture_close(&f);
+}
+
+/* ---- Batches ---- */
+
+static void test_batch_derive(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    static Novakms__V1__DeriveRequest items[257];
+    Novakms__V1__DeriveRequest *pointers[257];
+    for (size_t i = 0; i < 257; i++) {
+        novakms__v1__derive_request__init(&items[i]);
+        items[i].path = fixture_text(i == 1 ? "data_key" : "disk");
+        pointers[i] = &items[i];
+    }
+    Novakms__V1__BatchDeriveRequest in = NOVAKMS__V1__BATCH_DERIVE_REQUEST__INIT;
+    in.items = pointers;
+    Novakms__V1__BatchDeriveResponse out;
+    assert_failed(&f, CALL(&f, batch_derive, batch_derive_response, &in, &out), INVALID_ARGUMENT);
+    in.n_items = 257;
+    assert_failed(&f, CALL(&f, batch_derive, batch_derive_response, &in, &out), INVALID_ARGUMENT);
+    assert_string_equal(f.call.why.text, "items: has 257 entries; it must have 1 to 256");
+    in.n_items = 256;
+    assert_int_equal(CALL(&f, batch_derive, batch_derive_response, &in, &out), SERVICE_ANSWERED);
+    assert_int_equal(out.n_items, 256);
+    assert_int_equal(out.items[0]->status->code, STATUS_OK);
+    assert_int_equal(out.items[0]->key.len, 32);
+    assert_int_equal(out.items[1]->status->code, STATUS_INVALID_ARGUMENT);
+    assert_string_equal(out.items[1]->status->message, "path: \"data_key\" is reserved");
+    assert_int_equal(out.items[1]->key.len, 0);
+    assert_memory_equal(out.items[255]->key.data, out.items[0]->key.data, 32);
+    fixture_close(&f);
+}
+
+static void test_batch_put_and_get(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    static uint8_t big[FIXTURE_VALUE_MAX + 1];
+    Novakms__V1__BatchPutEntry entries[3];
+    Novakms__V1__BatchPutEntry *pointers[3] = { &entries[0], &entries[1], &entries[2] };
+    static const char *const keys[] = { "a", "b", "c" };
+    for (size_t i = 0; i < 3; i++) {
+        novakms__v1__batch_put_entry__init(&entries[i]);
+        entries[i].key = fixture_text(keys[i]);
+        entries[i].value = fixture_text(keys[i]);
+    }
+    entries[1].value = (ProtobufCBinaryData){ sizeof(big), big };
+    Novakms__V1__BatchPutRequest in = NOVAKMS__V1__BATCH_PUT_REQUEST__INIT;
+    in.entries = pointers;
+    in.n_entries = 3;
+    Novakms__V1__BatchPutResponse out;
+    assert_int_equal(CALL(&f, batch_put, batch_put_response, &in, &out), SERVICE_ANSWERED);
+    assert_int_equal(out.n_items, 3);
+    assert_int_equal(out.items[0]->status->code, STATUS_OK);
+    assert_non_null(out.items[0]->stamp);
+    assert_int_equal(out.items[1]->status->code, STATUS_RESOURCE_EXHAUSTED);
+    assert_null(out.items[1]->stamp);
+    assert_true(out.items[2]->stamp->hlc > out.items[0]->stamp->hlc);
+    in.durability = NOVAKMS__V1__DURABILITY__DURABILITY_ONE_PEER;
+    assert_failed(&f, CALL(&f, batch_put, batch_put_response, &in, &out), UNAVAILABLE);
+    in.n_entries = 0;
+    assert_failed(&f, CALL(&f, batch_put, batch_put_response, &in, &out), INVALID_ARGUMENT);
+
+    ProtobufCBinaryData wanted[4] = { fixture_text("c"), fixture_text("b"), fixture_text(""),
+                                      fixture_text("a") };
+    Novakms__V1__BatchGetRequest get_in = NOVAKMS__V1__BATCH_GET_REQUEST__INIT;
+    get_in.keys = wanted;
+    get_in.n_keys = 4;
+    Novakms__V1__BatchGetResponse got;
+    assert_int_equal(CALL(&f, batch_get, batch_get_response, &get_in, &got), SERVICE_ANSWERED);
+    assert_int_equal(got.n_items, 4);
+    assert_bytes_equal(got.items[0]->value, "c");
+    assert_int_equal(got.items[1]->status->code, STATUS_NOT_FOUND);
+    assert_int_equal(got.items[2]->status->code, STATUS_INVALID_ARGUMENT);
+    assert_bytes_equal(got.items[3]->value, "a");
+    fixture_close(&f);
+}
+
+/* Values that do not fit into the answer together: the first do, the others say so. */
+static void test_batch_get_is_bounded(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    static const uint8_t value[FIXTURE_VALUE_MAX] = { 1 };
+    ProtobufCBinaryData keys[256];
+    static const char *const names[] = { "a", "b", "c" };
+    for (size_t i = 0; i < 3; i++) {
+        const struct put_arg arg = { names[i], value, i == 2 ? 10 : FIXTURE_VALUE_MAX, 0 };
+        assert_int_equal(put(&f, &arg, NULL), SERVICE_ANSWERED);
+        keys[i] = fixture_text(names[i]);
+    }
+    Novakms__V1__BatchGetRequest in = NOVAKMS__V1__BATCH_GET_REQUEST__INIT;
+    in.keys = keys;
+    in.n_keys = 3;
+    Novakms__V1__BatchGetResponse out;
+    novakms__v1__batch_get_response__init(&out);
+    fixture_call(&f)->answer_bytes_max = FIXTURE_VALUE_MAX + 2000;
+    assert_int_equal(service_batch_get(&f.worker, &f.call, &in, &out), SERVICE_ANSWERED);
+    assert_int_equal(out.items[0]->status->code, STATUS_OK);
+    assert_int_equal(out.items[1]->status->code, STATUS_RESOURCE_EXHAUSTED);
+    assert_int_equal(out.items[1]->value.len, 0);
+    assert_int_equal(out.items[2]->status->code, STATUS_OK);
+    assert_true(novakms__v1__batch_get_response__get_packed_size(&out) <= f.call.answer_bytes_max);
+    /* 256 items that all fail with a sentence fit as well. */
+    for (size_t i = 0; i < 256; i++) {
+        keys[i] = fixture_text("a");
+    }
+    in.n_keys = 256;
+    fixture_call(&f)->answer_bytes_max = 256 * 400;
+    novakms__v1__batch_get_response__init(&out);
+    assert_int_equal(service_batch_get(&f.worker, &f.call, &in, &out), SERVICE_ANSWERED);
+    assert_true(novakms__v1__batch_get_response__get_packed_size(&out) <= f.call.answer_bytes_max);
+    fixture_close(&f);
+}
+
+static void test_who_am_i(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    f.caller.is_kms_member = true;
+    Novakms__V1__WhoAmIRequest in = NOVAKMS__V1__WHO_AM_IREQUEST__INIT;
+    Novakms__V1__WhoAmIResponse out;
+    assert_int_equal(CALL(&f, who_am_i, who_am_iresponse, &in, &out), SERVICE_ANSWERED);
+    assert_int_equal(out.app_id, 7);
+    assert_int_equal(out.version_id, 8);
+    assert_int_equal(out.instance_id, 9);
+    assert_true(out.is_kms_member);
+    assert_memory_equal(out.wallet.data, f.caller.wallet.bytes, WALLET_BYTES);
+    fixture_close(&f);
+}
+
+/* Without memory in the arena every method fails and says so; none crashes. */
+static void test_no_memory(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    put_text(&f, "k", "v");
+    for (size_t bytes = 0; bytes < 4096; bytes += 16) {
+        arena_close(&f.arena);
+        arena_init(&f.arena, bytes);
+        Novakms__V1__GetResponse got;
+        enum service_outcome outcome = get(&f, "k", &got);
+        if (outcome != SERVICE_ANSWERED) {
+            assert_failed(&f, outcome, UNAVAILABLE);
+        }
+        Novakms__V1__ListRequest in = NOVAKMS__V1__LIST_REQUEST__INIT;
+        in.limit = 3;
+        Novakms__V1__ListResponse out;
+        outcome = CALL(&f, list, list_response, &in, &out);
+        if (outcome != SERVICE_ANSWERED) {
+            assert_failed(&f, outcome, UNAVAILABLE);
+        }
+    }
+    fixture_close(&f);
+}
+
+static void test_collector_frees_what_expired(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    for (unsigned i = 0; i < 200; i++) {
+        char key[32];
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        const struct put_arg arg = { key, "v", 1, 1000 };
+        assert_int_equal(put(&f, &arg, NULL), SERVICE_ANSWERED);
+    }
+    assert_false(service_kv_collect(f.shared.kv, FIXTURE_NOW_MS, 1000));
+    struct store_stats stats;
+    service_kv_stats(f.shared.kv, &stats);
+    assert_int_equal(stats.key_count, 200);
+    assert_true(service_kv_collect(f.shared.kv, FIXTURE_NOW_MS + 2000000, 64));
+    (void)service_kv_collect(f.shared.kv, FIXTURE_NOW_MS + 2000000, 10000);
+    service_kv_stats(f.shared.kv, &stats);
+    assert_int_equal(stats.key_count + stats.expired_count, 0);
+    fixture_close(&f);
+}
+
+int main(void) {
+    struct CMUnitTest tests[TEST_ROWS(derive_rows) + 22];
+    size_t count = 0;
+    TEST_ADD_ROWS(tests, count, test_derive, derive_rows);
+    const struct CMUnitTest others[] = {
+        cmocka_unit_test(test_derive_vectors),
+        cmocka_unit_test(test_app_zero_is_refused),
+        cmocka_unit_test(test_put_get_delete),
+        cmocka_unit_test(test_value_sizes),
+        cmocka_unit_test(test_key_sizes),
+        cmocka_unit_test(test_time_to_live),
+        cmocka_unit_test(test_durability_needs_peers),
+        cmocka_unit_test(test_apps_are_apart),
+        cmocka_unit_test(test_ciphertexts_cannot_be_moved),
+        cmocka_unit_test(test_values_are_sealed),
+        cmocka_unit_test(test_write_is_stamped_after_what_was_seen),
+        cmocka_unit_test(test_reads_wait_for_what_was_seen),
+        cmocka_unit_test(test_own_writes_are_known),
+        cmocka_unit_test(test_quota_names_the_limit),
+        cmocka_unit_test(test_list_pages),
+        cmocka_unit_test(test_list_refusals),
+        cmocka_unit_test(test_batch_derive),
+        cmocka_unit_test(test_batch_put_and_get),
+        cmocka_unit_test(test_batch_get_is_bounded),
+        cmocka_unit_test(test_who_am_i),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_collector_frees_what_expired),
+    };
+    memcpy(tests + count, others, sizeof(others));
+    count += sizeof(others) / sizeof(others[0]);
+    return _cmocka_run_group_tests("service_methods", tests, count, NULL, NULL);
+}
