@@ -8,9 +8,9 @@
 #define FIELD(name) offsetof(struct node_config, name)
 
 static const struct config_row rows[] = {
-    { "CHAIN_ID", CONFIG_NUMBER, FIELD(chain_id), "84532", 1, UINT64_MAX,
+    { "CHAIN_ID", CONFIG_NUMBER, FIELD(chain_id), "84532", 1, INT64_MAX,
       "The chain whose registries count; wallet bindings name it." },
-    { "KMS_APP_ID", CONFIG_NUMBER, FIELD(kms_app_id), "49", 1, UINT64_MAX,
+    { "KMS_APP_ID", CONFIG_NUMBER, FIELD(kms_app_id), "49", 1, INT64_MAX,
       "The app whose instances are KMS nodes." },
     { "NOVA_APP_REGISTRY_ADDRESS", CONFIG_WALLET, FIELD(nova_app_registry),
       "0x0f68E6e699f2E972998a1EcC000c7ce103E64cc8", 0, 0, "The contract that lists apps." },

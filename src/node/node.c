@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/node.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "crypto/random.h"
+#include "node/internal.h"
+
+#define WRITER_COUNT_MAX 65536u
+#define NAMESPACE_COUNT_MAX 65536u
+#define REGISTRY_QUEUE_COUNT_MAX 8192u
+#define REGISTRY_FAILURE_HOLD_MS 1000u
+/* Replication may exceed the quotas by this much before the node leaves service. */
+#define HARD_BYTES_FACTOR 2u
+
+/* ---- Making the parts ---- */
+
+static RC make_store(struct node *node) {
+    const struct node_config *config = node->cfg->config;
+    struct store_cfg cfg = {
+        .app_bytes_max = config->app_bytes_max,
+        .total_bytes_max = config->store_bytes_max,
+        .hard_bytes_max = config->store_bytes_max * HARD_BYTES_FACTOR,
+        .sealed_bytes_max = config->value_bytes_max + SERVICE_SEAL_BYTES,
+        .tombstone_count_max = config->tombstones_per_app_max,
+        .tombstone_retention_ms = config->tombstone_retention_ms,
+        .clock_skew_ms = config->clock_skew_max_ms,
+        .namespace_count_max = NAMESPACE_COUNT_MAX,
+        .writer_count_max = WRITER_COUNT_MAX,
+    };
+    TRY(random_bytes(cfg.hash_key, sizeof(cfg.hash_key)));
+    TRY(random_bytes(cfg.writer, sizeof(cfg.writer)));
+    struct rc rc = service_kv_init(&node->kv, &cfg);
+    secret_wipe(&cfg, sizeof(cfg));
+    return rc;
+}
+
+static RC make_status(struct node *node) {
+    const struct node_config *config = node->cfg->config;
+    struct service_status_cfg cfg = {
+        .readiness = &node->readiness,
+        .kv = node->kv,
+        .version = node->cfg->version,
+        .url = config->node_url,
+        .wallet = node->cfg->signer.wallet,
+        .chain_id = config->chain_id,
+        .kms_app_id = config->kms_app_id,
+        .started_at_ms = node->started_at_ms,
+    };
+    memcpy(cfg.master_hash, node->master.hash, sizeof(cfg.master_hash));
+    TRY(service_status_init(&node->status, &cfg));
+    service_node_init(&node->node_service, node->status);
+    return OK;
+}
+
+/* Takes *source on success. */
+static RC make_registry(struct node *node, struct registry **source) {
+    const struct node_config *config = node->cfg->config;
+    uint32_t refresh_ms = (uint32_t)config->registry_refresh_s * 1000;
+    if ((*source)->refresh_ms < refresh_ms) {
+        refresh_ms = (*source)->refresh_ms;
+    }
+    node->registry_refresh_ms = refresh_ms;
+    node->members = calloc(1, sizeof(*node->members));
+    ENSURE(node->members != NULL, NOMEM);
+    struct registry_service_cfg cfg = {
+        .refresh_count_max = REGISTRY_QUEUE_COUNT_MAX,
+        .unknown_count_max = REGISTRY_QUEUE_COUNT_MAX,
+        .reuse_ms = refresh_ms / 4,
+        .failure_hold_ms = REGISTRY_FAILURE_HOLD_MS,
+        .members_refresh_ms = refresh_ms,
+        .members_ttl_ms = (uint32_t)config->registry_cache_ttl_s * 1000,
+    };
+    TRY(random_bytes(cfg.hash_key, sizeof(cfg.hash_key)));
+    return registry_service_init(&node->registry, source, &cfg);
+}
+
+static RC make_parts(struct node *node, struct registry **source) {
+    const struct node_config *config = node->cfg->config;
+    TRY(random_mbedtls_init());
+    TRY(kdf_master_init(&node->master, node->cfg->master_secret));
+    service_clock_init(&node->clock, config->clock_skew_max_ms, clock_mono_ms(), clock_unix_ms());
+    TRY(make_store(node));
+    node->shared = (struct service_shared){
+        .kv = node->kv,
+        .master = &node->master,
+        .clock = &node->clock,
+        .kms_app_id = config->kms_app_id,
+        .value_bytes_max = config->value_bytes_max,
+        .read_wait_ms = config->read_wait_ms,
+    };
+    TRY(make_status(node));
+    return make_registry(node, source);
+}
+
+/* ---- The server ---- */
+
+static RC make_worker(struct node *node, uint32_t worker_idx, uv_loop_t *loop) {
+    const struct node_config *config = node->cfg->config;
+    struct node_worker *worker = &node->workers[worker_idx];
+    const struct service_kms_cfg kms = {
+        .shared = &node->shared,
+        .loop = loop,
+        .post = node_post_run,
+        .post_ctx = &node->post,
+        .worker_idx = worker_idx,
+    };
+    const struct authority_cfg authority = {
+        .loop = loop,
+        .worker_idx = worker_idx,
+        .post = &node->post,
+        .registry = node->registry,
+        .readiness = &node->readiness,
+        .kms_app_id = config->kms_app_id,
+        .rate_limit_per_minute = (uint32_t)config->rate_limit_per_minute,
+        .refresh_ms = node->registry_refresh_ms,
+        .ttl_ms = (uint32_t)config->registry_cache_ttl_s * 1000,
+        .conn_count_max = (uint32_t)config->connections_max,
+    };
+    node->worker_count = worker_idx + 1;
+    TRY(service_kms_init(&worker->kms, &kms));
+    return authority_init(&worker->authority, &authority);
+}
+
+static RC worker_init_cb(void *ctx, uint32_t worker_idx, uv_loop_t *loop,
+                         struct net_worker_cfg *out) {
+    struct node *node = ctx;
+    ASSERT(worker_idx < NET_WORKER_COUNT_MAX);
+    TRY(make_worker(node, worker_idx, loop));
+    const struct node_worker *worker = &node->workers[worker_idx];
+    out->services[0] = (struct net_service){ .service = service_kms_service(worker->kms) };
+    out->services[1] =
+        (struct net_service){ .service = &node->node_service.service.base, .is_public = true };
+    out->service_count = 2;
+    out->authority = authority_ops(worker->authority);
+    out->http = http_stream(&node->pages);
+    return OK;
+}
+
+static void auth_stats_cb(void *ctx, struct auth_view_stats *out) {
+    struct node *node = ctx;
+    *out = (struct auth_view_stats){ 0 };
+    for (uint32_t i = 0; i < node->worker_count; i++) {
+        authority_stats(node->workers[i].authority, out);
+    }
+}
+
+static RC make_server(struct node *node) {
+    const struct node_config *config = node->cfg->config;
+    AUTO(tls_config_close) struct tls_config *tls = NULL;
+    TRY(node_tls_make(node, &tls, node->why));
+    const struct net_server_cfg cfg = {
+        .host = config->rpc_listen.host,
+        .port = config->rpc_listen.port,
+        .tls = tls,
+        .identity_skew_ms = config->clock_skew_max_ms,
+        .worker_count = (uint32_t)config->workers,
+        .conn_count_max = (uint32_t)config->connections_max,
+        .worker_init = worker_init_cb,
+        .ctx = node,
+    };
+    node->pages = http_node_pages(&node->http);
+    TRY(net_server_init(&node->server, &cfg));
+    node->http = (struct http_node){ .status = node->status,
+                                     .server = node->server,
+                                     .registry = node->registry,
+                                     .auth_stats = auth_stats_cb,
+                                     .ctx = node,
+                                     .now_ms = clock_mono_ms };
+    node_post_set(&node->post, node->server);
+    TRY(net_server_start(node->server));
+    TRY(net_server_listen(node->server, node->why));
+    node_tls_watch(node, tls);
+    return OK;
+}
+
+/* ---- The controlling loop ---- */
+
+static void drained_cb(uv_async_t *async) {
+    struct node *node = async->data;
+    LOG(INFO, "node.drained", "uptime_ms=%" PRIu64, clock_mono_ms() - node->started_at_ms);
+    uv_stop(&node->loop);
+}
+
+/* On one of the server's threads. */
+static void drain_done_cb(void *ctx) {
+    struct node *node = ctx;
+    (void)uv_async_send(&node->drained);
+}
+
+static void signal_cb(uv_signal_t *handle, int signum) {
+    struct node *node = handle->data;
+    if (node->phase == NODE_DRAINING) {
+        LOG(WARN, "node.signal", "signal=%d second: stopping at once", signum);
+        _exit(128 + signum);
+    }
+    node->phase = NODE_DRAINING;
+    uint64_t timeout_ms = node->cfg->config->drain_timeout_s * 1000;
+    LOG(INFO, "node.signal", "signal=%d draining timeout_ms=%" PRIu64, signum, timeout_ms);
+    node_set_gate(node, SERVICE_GATE_STOPPING, "the node is stopping");
+    net_server_drain(node->server, (uint32_t)timeout_ms, drain_done_cb, node);
+}
+
+static void init_timer(struct node *node, uv_timer_t *timer) {
+    ASSERT(uv_timer_init(&node->loop, timer) == 0);
+    timer->data = node;
+}
+
+static RC open_loop(struct node *node) {
+    static const int numbers[] = { SIGTERM, SIGINT };
+    ENSURE(uv_loop_init(&node->loop) == 0, NOMEM);
+    node->loop_is_open = true;
+    init_timer(node, &node->watch_timer);
+    init_timer(node, &node->collect_timer);
+    init_timer(node, &node->renew_timer);
+    ENSURE(uv_async_init(&node->loop, &node->drained, drained_cb) == 0, NOMEM);
+    node->drained.data = node;
+    for (size_t i = 0; i < 2; i++) {
+        ASSERT(uv_signal_init(&node->loop, &node->signals[i]) == 0);
+        node->signals[i].data = node;
+        ENSURE(uv_signal_start(&node->signals[i], signal_cb, numbers[i]) == 0, IO);
+    }
+    return OK;
+}
+
+static RC listen_plain(struct node *node) {
+    const struct node_config *config = node->cfg->config;
+    const struct net_plain_cfg cfg = {
+        .loop = &node->loop,
+        .host = config->http_listen.host,
+        .port = config->http_listen.port,
+        .stream = http_stream(&node->pages),
+    };
+    return net_plain_listen(&node->plain, &cfg, node->why);
+}
+
+static RC start(struct node *node, struct registry **source) {
+    TRY(open_loop(node));
+    TRY(make_parts(node, source));
+    TRY(make_server(node));
+    TRY(listen_plain(node));
+    node_watch_start(node);
+    node_collect_start(node);
+    return OK;
+}
+
+/* ---- The end ---- */
+
+static void close_handle_cb(uv_handle_t *handle, void *arg) {
+    (void)arg;
+    if (uv_is_closing(handle) == 0) {
+        uv_close(handle, NULL);
+    }
+}
+
+static void close_loop(struct node *node) {
+    if (!node->loop_is_open) {
+        return;
+    }
+    net_plain_close(&node->plain);
+    while (node->renewing) {
+        (void)uv_run(&node->loop, UV_RUN_ONCE); /* The work uses the node: wait for it. */
+    }
+    /* What net closes itself has begun to close; the rest is ours. */
+    (void)uv_run(&node->loop, UV_RUN_NOWAIT);
+    uv_walk(&node->loop, close_handle_cb, NULL);
+    (void)uv_run(&node->loop, UV_RUN_DEFAULT);
+    ASSERT(uv_loop_close(&node->loop) == 0);
+}
+
+static void stop_worker(void *arg) {
+    struct node_worker *worker = arg;
+    service_kms_stop(worker->kms);
+    authority_stop(worker->authority);
+}
+
+static void close_server(struct node *node) {
+    for (uint32_t i = 0; i < node->worker_count && node->server != NULL; i++) {
+        (void)node_post_run(&node->post, i, stop_worker, &node->workers[i]);
+    }
+    node_post_set(&node->post, NULL);
+    net_server_close(&node->server);
+    registry_service_close(&node->registry);
+    for (uint32_t i = 0; i < node->worker_count; i++) {
+        service_kms_close(&node->workers[i].kms);
+        authority_close(&node->workers[i].authority);
+    }
+}
+
+static void close_node(struct node *node) {
+    node->phase = NODE_STOPPED;
+    close_loop(node);
+    close_server(node);
+    service_status_close(&node->status);
+    service_kv_close(&node->kv);
+    kdf_master_close(&node->master);
+    free(node->members);
+    service_readiness_close(&node->readiness);
+    node_post_close(&node->post);
+    free(node);
+}
+
+RC node_run(const struct node_cfg *cfg, struct registry **source, struct status *why) {
+    why->code = STATUS_OK;
+    struct node *node = calloc(1, sizeof(*node));
+    ENSURE(node != NULL, NOMEM);
+    node->cfg = cfg;
+    node->why = why;
+    node->started_at_ms = clock_mono_ms();
+    service_readiness_init(&node->readiness);
+    node_post_init(&node->post);
+    struct rc rc = start(node, source);
+    registry_close(source); /* NULL, unless the registry's thread did not start. */
+    if (rc.err == E_OK) {
+        (void)uv_run(&node->loop, UV_RUN_DEFAULT);
+        rc = node->rc;
+    }
+    close_node(node);
+    if (rc.err != E_OK && why->code == STATUS_OK) {
+        status_set(why, STATUS_INTERNAL, "the node cannot start: %s (%s:%d)", err_text(rc.err),
+                   rc.file, rc.line);
+    }
+    return rc;
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the controlling thread looks at again and again: the clocks, the registry, the store. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "node/internal.h"
+
+/* Until the node serves it looks often, so that it starts quickly. */
+#define WATCH_STARTING_MS 20u
+#define WATCH_MS 1000u
+#define COLLECT_MS 100u
+#define COLLECT_STEP_MAX 1000u
+
+void node_set_gate(struct node *node, enum service_gate gate, const char *reason) {
+    if (!service_readiness_set(&node->readiness, gate, reason)) {
+        return;
+    }
+    char text[SERVICE_REASON_BYTES];
+    if (service_readiness_reason(&node->readiness, text)) {
+        LOG(INFO, "node.serving", "uptime_ms=%" PRIu64, clock_mono_ms() - node->started_at_ms);
+    } else {
+        LOG(WARN, "node.unavailable", "reason=\"%s\"", text);
+    }
+}
+
+uint64_t node_unix_ms(const struct node *node) {
+    return service_clock_unix_ms(&node->clock, clock_mono_ms());
+}
+
+static void watch_clock(struct node *node) {
+    int64_t step_ms = 0;
+    if (service_clock_check(&node->clock, clock_mono_ms(), clock_unix_ms(), &step_ms)) {
+        node_set_gate(node, SERVICE_GATE_CLOCK, NULL);
+        return;
+    }
+    char reason[SERVICE_REASON_BYTES];
+    (void)snprintf(reason, sizeof(reason),
+                   "the clock stepped by more than MAX_CLOCK_SKEW_MS (%" PRIu64
+                   " ms); set it right or restart the node",
+                   node->cfg->config->clock_skew_max_ms);
+    node_set_gate(node, SERVICE_GATE_CLOCK, reason);
+}
+
+static bool is_member(const struct node *node) {
+    for (size_t i = 0; i < node->members->count; i++) {
+        if (wallet_equal(&node->members->at[i].wallet, &node->cfg->signer.wallet)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void watch_registry(struct node *node) {
+    char reason[SERVICE_REASON_BYTES];
+    char text[REGISTRY_REASON_BYTES];
+    char wallet[WALLET_TEXT_BYTES];
+    struct rc rc = registry_service_members(node->registry, node->members, text);
+    if (rc.err != E_OK) {
+        (void)snprintf(reason, sizeof(reason), "the registry cannot be read: %.160s", text);
+        node_set_gate(node, SERVICE_GATE_REGISTRY, reason);
+        return;
+    }
+    service_status_set_members(node->status, node->members);
+    if (!is_member(node)) {
+        (void)snprintf(
+            reason, sizeof(reason),
+            "this node's wallet %s is not an active, verified instance of KMS app %" PRIu64
+            " in the registry",
+            wallet_format(&node->cfg->signer.wallet, wallet), node->cfg->config->kms_app_id);
+        node_set_gate(node, SERVICE_GATE_REGISTRY, reason);
+        return;
+    }
+    node_set_gate(node, SERVICE_GATE_REGISTRY, NULL);
+}
+
+static void report_ready(struct node *node) {
+    const struct node_config *config = node->cfg->config;
+    struct node_ready ready = {
+        .rpc = config->rpc_listen,
+        .http = config->http_listen,
+        .wallet = node->cfg->signer.wallet,
+    };
+    ready.rpc.port = net_server_port(node->server);
+    ready.http.port = net_plain_port(node->plain);
+    node->rc = node->cfg->ready_cb(node->cfg->ctx, &ready, node->why);
+    if (node->rc.err != E_OK) {
+        uv_stop(&node->loop);
+    }
+}
+
+static void watch_cb(uv_timer_t *timer) {
+    struct node *node = timer->data;
+    watch_clock(node);
+    watch_registry(node);
+    char reason[SERVICE_REASON_BYTES];
+    if (node->phase == NODE_STARTING && service_readiness_reason(&node->readiness, reason)) {
+        node->phase = NODE_SERVING;
+        (void)uv_timer_set_repeat(timer, WATCH_MS);
+        report_ready(node);
+    }
+}
+
+void node_watch_start(struct node *node) {
+    node_set_gate(node, SERVICE_GATE_REGISTRY, "the registry has not been read yet");
+    node_set_gate(node, SERVICE_GATE_STARTING, NULL);
+    ASSERT(uv_timer_start(&node->watch_timer, watch_cb, 0, WATCH_STARTING_MS) == 0);
+}
+
+static void collect_cb(uv_timer_t *timer) {
+    struct node *node = timer->data;
+    (void)service_kv_collect(node->kv, node_unix_ms(node), COLLECT_STEP_MAX);
+}
+
+void node_collect_start(struct node *node) {
+    ASSERT(uv_timer_start(&node->collect_timer, collect_cb, COLLECT_MS, COLLECT_MS) == 0);
+}
