@@ -9,7 +9,6 @@
 
 #include "crypto/random.h"
 
-#define PUBLIC_KEY_BYTES 65
 #define V_BASE 27
 
 static pthread_once_t context_once = PTHREAD_ONCE_INIT;
@@ -54,12 +53,11 @@ static RC check_key(const secp256k1_context *ctx, const struct secret *key) {
     return OK;
 }
 
-RC eth_sign_message(const struct secret *key, struct span text, struct eth_signature *out) {
+RC eth_sign_hash(const struct secret *key, const uint8_t hash[static KECCAK256_BYTES],
+                 struct eth_signature *out) {
     const secp256k1_context *ctx = NULL;
     TRY(use_context(&ctx));
     TRY(check_key(ctx, key));
-    uint8_t hash[KECCAK256_BYTES];
-    eth_hash_message(text, hash);
     secp256k1_ecdsa_recoverable_signature made;
     ENSURE(secp256k1_ecdsa_sign_recoverable(ctx, &made, hash, key->ptr, NULL, NULL) == 1, CRYPTO);
     int recovery_id = 0;
@@ -72,13 +70,24 @@ RC eth_sign_message(const struct secret *key, struct span text, struct eth_signa
     return OK;
 }
 
+RC eth_sign_message(const struct secret *key, struct span text, struct eth_signature *out) {
+    uint8_t hash[KECCAK256_BYTES];
+    eth_hash_message(text, hash);
+    return eth_sign_hash(key, hash, out);
+}
+
+static RC write_point(const secp256k1_context *ctx, const secp256k1_pubkey *key,
+                      uint8_t point[static ETH_POINT_BYTES]) {
+    size_t len = ETH_POINT_BYTES;
+    ENSURE(secp256k1_ec_pubkey_serialize(ctx, point, &len, key, SECP256K1_EC_UNCOMPRESSED) == 1,
+           CRYPTO);
+    return OK;
+}
+
 static RC wallet_of_public_key(const secp256k1_context *ctx, const secp256k1_pubkey *key,
                                struct wallet *out) {
-    uint8_t point[PUBLIC_KEY_BYTES];
-    size_t point_len = sizeof(point);
-    ENSURE(secp256k1_ec_pubkey_serialize(ctx, point, &point_len, key, SECP256K1_EC_UNCOMPRESSED) ==
-               1,
-           CRYPTO);
+    uint8_t point[ETH_POINT_BYTES];
+    TRY(write_point(ctx, key, point));
     uint8_t hash[KECCAK256_BYTES];
     /* Without the byte that says "uncompressed". */
     keccak256((struct span){ point + 1, sizeof(point) - 1 }, hash);
@@ -101,24 +110,43 @@ static RC parse_signature(const secp256k1_context *ctx, const struct eth_signatu
     return OK;
 }
 
-RC eth_recover_message(struct span text, const struct eth_signature *signature,
-                       struct wallet *out) {
+RC eth_recover_hash(const uint8_t hash[static KECCAK256_BYTES],
+                    const struct eth_signature *signature, struct wallet *out) {
     const secp256k1_context *ctx = NULL;
     TRY(use_context(&ctx));
     secp256k1_ecdsa_recoverable_signature parsed;
     TRY(parse_signature(ctx, signature, &parsed));
-    uint8_t hash[KECCAK256_BYTES];
-    eth_hash_message(text, hash);
     secp256k1_pubkey key;
     ENSURE(secp256k1_ecdsa_recover(ctx, &key, &parsed, hash) == 1, BAD_AUTH);
     return wallet_of_public_key(ctx, &key, out);
 }
 
+RC eth_recover_message(struct span text, const struct eth_signature *signature,
+                       struct wallet *out) {
+    uint8_t hash[KECCAK256_BYTES];
+    eth_hash_message(text, hash);
+    return eth_recover_hash(hash, signature, out);
+}
+
+static RC public_of_key(const secp256k1_context *ctx, const struct secret *key,
+                        secp256k1_pubkey *out) {
+    TRY(check_key(ctx, key));
+    ENSURE(secp256k1_ec_pubkey_create(ctx, out, key->ptr) == 1, CRYPTO);
+    return OK;
+}
+
 RC eth_wallet_of_key(const struct secret *key, struct wallet *out) {
     const secp256k1_context *ctx = NULL;
     TRY(use_context(&ctx));
-    TRY(check_key(ctx, key));
     secp256k1_pubkey public_key;
-    ENSURE(secp256k1_ec_pubkey_create(ctx, &public_key, key->ptr) == 1, CRYPTO);
+    TRY(public_of_key(ctx, key, &public_key));
     return wallet_of_public_key(ctx, &public_key, out);
+}
+
+RC eth_point_of_key(const struct secret *key, uint8_t point[static ETH_POINT_BYTES]) {
+    const secp256k1_context *ctx = NULL;
+    TRY(use_context(&ctx));
+    secp256k1_pubkey public_key;
+    TRY(public_of_key(ctx, key, &public_key));
+    return write_point(ctx, &public_key, point);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Ethereum's personal messages (EIP-191, version 0x45) on secp256k1. Any thread: the library's one
+/* Ethereum's personal messages (EIP-191, version 0x45), and hashes, on secp256k1. Any thread: the library's one
  * context is made and randomized at its first use, and not changed after that. */
 #pragma once
 
@@ -10,6 +10,8 @@
 
 #define ETH_KEY_BYTES 32
 #define ETH_SIGNATURE_BYTES 65
+/* 0x04, x, y. */
+#define ETH_POINT_BYTES 65
 
 /* r, s, v; r and s 32 bytes each, big-endian. */
 struct eth_signature {
@@ -33,3 +35,13 @@ RC eth_recover_message(struct span text, const struct eth_signature *signature, 
 /* Gives the wallet of a private key: the last 20 bytes of keccak256 of the public key. INVALID when
  * key is not ETH_KEY_BYTES of a valid private key; CRYPTO. */
 RC eth_wallet_of_key(const struct secret *key, struct wallet *out);
+
+/* Signs a hash as it is, for what brings its own encoding, as transactions. As eth_sign_message
+ * otherwise: whoever signs hashes that strangers chose has given them the key. */
+RC eth_sign_hash(const struct secret *key, const uint8_t hash[static KECCAK256_BYTES],
+                 struct eth_signature *out);
+/* As eth_recover_message, of a hash. */
+RC eth_recover_hash(const uint8_t hash[static KECCAK256_BYTES],
+                    const struct eth_signature *signature, struct wallet *out);
+/* Gives the public key as an uncompressed point (SEC 1). Errors of eth_wallet_of_key. */
+RC eth_point_of_key(const struct secret *key, uint8_t point[static ETH_POINT_BYTES]);
