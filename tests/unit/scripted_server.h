@@ -27,6 +27,8 @@ struct scripted_request {
     char method[FRAME_METHOD_BYTES_MAX + 1];
     uint8_t key[64]; /* Of a Get; the rest is cut. */
     size_t key_len;
+    uint8_t payload[1024]; /* Cut as well. */
+    size_t payload_len;
 };
 
 struct scripted_server {
@@ -70,19 +72,24 @@ static inline void scripted_send(struct net_conn *conn, const novakms_v1_FrameHe
     free(frame);
 }
 
-/* Answers a Get. */
-static inline void scripted_answer(const struct scripted_request *r, struct span value) {
-    Novakms__V1__GetResponse m = NOVAKMS__V1__GET_RESPONSE__INIT;
-    m.value = (ProtobufCBinaryData){ value.len, (uint8_t *)(uintptr_t)value.ptr };
-    size_t len = protobuf_c_message_get_packed_size(&m.base);
+static inline void scripted_answer_with(const struct scripted_request *r,
+                                        const ProtobufCMessage *message) {
+    size_t len = protobuf_c_message_get_packed_size(message);
     uint8_t *packed = malloc(len + 1);
     assert_non_null(packed);
-    (void)protobuf_c_message_pack(&m.base, packed);
+    (void)protobuf_c_message_pack(message, packed);
     novakms_v1_FrameHeader header;
     struct status ok = { .code = STATUS_OK };
     frame_set_response(&header, r->call_id, &ok);
     scripted_send(r->conn, &header, (struct span){ packed, len });
     free(packed);
+}
+
+/* Answers a Get. */
+static inline void scripted_answer(const struct scripted_request *r, struct span value) {
+    Novakms__V1__GetResponse m = NOVAKMS__V1__GET_RESPONSE__INIT;
+    m.value = (ProtobufCBinaryData){ value.len, (uint8_t *)(uintptr_t)value.ptr };
+    scripted_answer_with(r, &m.base);
 }
 
 static inline void scripted_fail(const struct scripted_request *r, enum status_code code,
@@ -116,15 +123,20 @@ static inline void scripted_take_request(struct scripted_server *s, struct net_c
     r->call_id = request->call_id;
     r->timeout_ms = request->timeout_ms;
     memcpy(r->method, request->method.bytes, request->method.size);
+    r->payload_len =
+        frame->payload.len < sizeof(r->payload) ? frame->payload.len : sizeof(r->payload);
+    if (r->payload_len > 0) {
+        memcpy(r->payload, frame->payload.ptr, r->payload_len);
+    }
     Novakms__V1__GetRequest *get =
         novakms__v1__get_request__unpack(NULL, frame->payload.len, frame->payload.ptr);
-    if (get != NULL) {
+    if (get != NULL && strstr(r->method, "/Get") != NULL) {
         r->key_len = get->key.len < sizeof(r->key) ? get->key.len : sizeof(r->key);
         if (r->key_len > 0) {
             memcpy(r->key, get->key.data, r->key_len);
         }
-        novakms__v1__get_request__free_unpacked(get, NULL);
     }
+    novakms__v1__get_request__free_unpacked(get, NULL);
     if (s->is_echoing) {
         scripted_answer(r, (struct span){ r->key, r->key_len });
     }

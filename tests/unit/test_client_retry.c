@@ -1,0 +1,674 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What libnovakms does when calls fail: which it repeats, where, and what it says; stamps; trust. */
+#include <pthread.h>
+
+#include "client/client.h"
+#include "client_world.h"
+
+static uint64_t put(struct world *w) {
+    struct novakms_put_args args = { .key = novakms_text("key"), .value = novakms_text("v") };
+    return novakms_put_start(w->client, &args, w, keep);
+}
+
+static uint64_t start_get(struct world *w) {
+    struct novakms_get_args args = { .key = novakms_text("key") };
+    return novakms_get_start(w->client, &args, w, keep);
+}
+
+static void answer_get(const struct scripted_request *r) {
+    scripted_answer(r, SPAN_LIT("value"));
+}
+
+static void answer_put(const struct scripted_request *r) {
+    Novakms__V1__PutResponse m = NOVAKMS__V1__PUT_RESPONSE__INIT;
+    Novakms__V1__Stamp stamp = make_stamp(7);
+    m.stamp = &stamp;
+    scripted_answer_with(r, &m.base);
+}
+
+static struct novakms_result *wait_ok(struct world *w) {
+    struct novakms_result *r = wait_result(w);
+    assert_result(r, NOVAKMS_OK);
+    return r;
+}
+
+/* ---- What is repeated ---- */
+
+static void drop_first(const struct scripted_request *r) {
+    net_conn_close(r->conn, OK, NULL);
+}
+
+static void drop_then_answer_get(const struct scripted_request *r) {
+    static const struct scripted_request *first;
+    if (first == NULL || first == r) {
+        first = r;
+        net_conn_close(r->conn, OK, NULL);
+    } else {
+        first = NULL;
+        answer_get(r);
+    }
+}
+
+static void test_read_is_repeated_after_a_loss(void **state) {
+    (void)state;
+    struct world *w = open_world(1);
+    w->answer = drop_then_answer_get;
+    struct novakms_result *r = get(w);
+    assert_result(r, NOVAKMS_OK);
+    assert_int_equal(w->servers[0].request_count, 2);
+    novakms_free(&r);
+    close_world(w);
+}
+
+static void test_write_is_not_repeated_after_a_loss(void **state) {
+    (void)state;
+    struct world *w = open_world(2);
+    w->answer = drop_first;
+    assert_true(put(w) > 0);
+    struct novakms_result *r = wait_result(w);
+    assert_result(r, NOVAKMS_UNAVAILABLE);
+    assert_true(r->maybe_executed);
+    assert_int_equal(w->servers[0].request_count, 1);
+    assert_int_equal(w->servers[1].accept_count, 0);
+    novakms_free(&r);
+    close_world(w);
+}
+
+static void test_tries_are_bounded(void **state) {
+    (void)state;
+    struct world *w = open_world(1);
+    w->answer = drop_first;
+    struct novakms_result *r = get(w);
+    assert_result(r, NOVAKMS_UNAVAILABLE);
+    assert_false(r->maybe_executed); /* A read: there is nothing to look after. */
+    assert_int_equal(w->servers[0].request_count, 4);
+    novakms_free(&r);
+    close_world(w);
+}
+
+static void goaway_then_answer_put(const struct scripted_request *r) {
+    struct world *w = net_io_loop(net_conn_io(r->conn))->data;
+    if (w->servers[0].request_count == 1) {
+        scripted_goaway(r->conn, r->call_id - 1, STATUS_OK, "");
+    } else {
+        answer_put(r);
+    }
+}
+
+static void test_write_is_repeated_after_a_goaway(void **state) {
+    (void)state;
+    struct world *w = open_world(1);
+    w->answer = goaway_then_answer_put;
+    assert_true(put(w) > 0);
+    struct novakms_result *r = wait_ok(w);
+    assert_int_equal(w->servers[0].request_count, 2);
+    assert_int_equal(w->servers[0].open_count, 2);
+    novakms_free(&r);
+    close_world(w);
+}
+
+/* ---- Several servers ---- */
+
+static void test_next_server_when_refused(void **state) {
+    (void)state;
+    struct world *w = open_world(2);
+    scripted_stop_listening(&w->servers[0]);
+    w->answer = answer_put;
+    for (size_t i = 1; i <= 3; i++) {
+        assert_true(put(w) > 0);
+        struct novakms_result *r = wait_ok(w);
+        assert_int_equal(w->servers[1].request_count, i); /* And it stays there. */
+        novakms_free(&r);
+    }
+    assert_int_equal(w->servers[1].open_count, 1);
+    close_world(w);
+}
+
+static void test_all_refused(void **state) {
+    (void)state;
+    struct world *w = open_world(2);
+    scripted_stop_listening(&w->servers[0]);
+    scripted_stop_listening(&w->servers[1]);
+    struct novakms_result *r = get(w);
+    assert_result(r, NOVAKMS_UNAVAILABLE);
+    assert_false(r->maybe_executed);
+    novakms_free(&r);
+    close_world(w);
+}
+
+static void unavailable(const struct scripted_request *r) {
+    struct world *w = net_io_loop(net_conn_io(r->conn))->data;
+    if (w->servers[1].request_count == 0) {
+        scripted_fail(r, STATUS_UNAVAILABLE, "the node does not serve: starting", NULL);
+    } else {
+        answer_get(r);
+    }
+}
+
+static void test_read_goes_on_when_a_node_does_not_serve(void **state) {
+    (void)state;
+    struct world *w = open_world(2);
+    w->answer = unavailable;
+    struct novakms_result *r = get(w);
+    assert_result(r, NOVAKMS_OK);
+    assert_int_equal(w->servers[0].request_count, 1);
+    assert_int_equal(w->servers[1].request_count, 1);
+    novakms_free(&r);
+    close_world(w);
+}
+
+static void test_write_stops_when_a_node_does_not_serve(void **state) {
+    (void)state;
+    struct world *w = open_world(2);
+    w->answer = unavailable;
+    assert_true(put(w) > 0);
+    struct novakms_result *r = wait_result(w);
+    assert_result(r, NOVAKMS_UNAVAILABLE);
+    assert_string_equal(r->text, "the node does not serve: starting");
+    assert_false(r->maybe_executed); /* The node's own answer. */
+    assert_int_equal(w->servers[1].accept_count, 0);
+    novakms_free(&r);
+    close_world(w);
+}
+
+/* A single node is asked once: it said why. */
+static void test_answered_unavailable_is_final(void **state) {
+    (void)state;
+    struct world *w = open_world(1);
+    w->answer = unavailable;
+    struct novakms_result *r = get(w);
+    assert_result(r, NOVAKMS_UNAVAILABLE);
+    assert_int_equal(w->servers[0].request_count, 1);
+    novakms_free(&r);
+    close_world(w);
+}
+
+static void rate_limited(const struct scripted_request *r) {
+    novakms_v1_ErrorDetails details = { .retry_after_ms = 250 };
+    scripted_fail(r, STATUS_RESOURCE_EXHAUSTED, "over the rate limit", &details);
+}
+
+static void test_rate_limit_is_reported(void **state) {
+    (void)state;
+    struct world *w = open_world(2);
+    w->answer = rate_limited;
+    struct novakms_result *r = get(w);
+    assert_result(r, NOVAKMS_RESOURCE_EXHAUSTED);
+    assert_int_equal(r->retry_after_ms, 250);
+    assert_int_equal(w->servers[0].request_count, 1);
+    assert_int_equal(w->servers[1].request_count, 0);
+    novakms_free(&r);
+    close_world(w);
+}
+
+/* ---- Trust ---- */
+
+static void open_with_wallets(struct world *w, const char *wallets) {
+    uint8_t key[NOVAKMS_KEY_BYTES];
+    memset(key, CLIENT_SEED, sizeof(key));
+    open_client(w, (struct novakms_cfg){ .identity_key = key, .server_wallets = wallets });
+}
+
+static void test_untrusted_server_gets_nothing(void **state) {
+    (void)state;
+    struct world *w = make_world(1);
+    open_with_wallets(w, "0x1111111111111111111111111111111111111111");
+    struct novakms_result *r = get(w);
+    assert_result(r, NOVAKMS_UNAUTHENTICATED);
+    assert_int_equal(w->servers[0].open_count, 0);
+    assert_int_equal(w->servers[0].read_count, 0);
+    assert_int_equal(w->servers[0].accept_count, 1); /* No second try at the same server. */
+    novakms_free(&r);
+    close_world(w);
+}
+
+static void test_next_server_when_untrusted(void **state) {
+    (void)state;
+    struct world *w = make_world(2);
+    char text[WALLET_TEXT_BYTES];
+    struct wallet second = wallet_of(FIRST_SEED + 1);
+    open_with_wallets(w, wallet_format(&second, text));
+    w->answer = answer_get;
+    struct novakms_result *r = get(w);
+    assert_result(r, NOVAKMS_OK);
+    assert_int_equal(w->servers[0].read_count, 0);
+    assert_int_equal(w->servers[1].request_count, 1);
+    novakms_free(&r);
+    close_world(w);
+}
+
+static void refuse_wallet(struct scripted_server *s, struct net_conn *conn) {
+    (void)s;
+    scripted_goaway(conn, 0, STATUS_PERMISSION_DENIED, "wallet is not registered");
+    net_conn_finish(conn);
+}
+
+static void test_refused_caller(void **state) {
+    (void)state;
+    struct world *w = open_world(1);
+    w->servers[0].on_open = refuse_wallet;
+    assert_true(put(w) > 0);
+    struct novakms_result *r = wait_result(w);
+    assert_result(r, NOVAKMS_PERMISSION_DENIED);
+    assert_string_equal(r->text, "wallet is not registered");
+    assert_false(r->maybe_executed);
+    novakms_free(&r);
+    close_world(w);
+}
+
+static void test_no_identity(void **state) {
+    (void)state;
+    struct world *w = open_world_anonymous();
+    struct novakms_result *r = get(w);
+    assert_result(r, NOVAKMS_UNAUTHENTICATED);
+    assert_int_equal(w->servers[0].accept_count, 0);
+    novakms_free(&r);
+    uint8_t signature[NOVAKMS_SIGNATURE_BYTES];
+    assert_int_equal(novakms_sign(w->client, novakms_text("hi"), signature, NULL),
+                     NOVAKMS_FAILED_PRECONDITION);
+    close_world(w);
+}
+
+/* ---- Stamps ---- */
+
+/* The hlc that the last request showed. */
+static uint64_t shown(struct world *w) {
+    struct scripted_server *s = &w->servers[0];
+    struct scripted_request *r = &s->requests[s->request_count - 1];
+    Novakms__V1__GetRequest *in =
+        novakms__v1__get_request__unpack(NULL, r->payload_len, r->payload);
+    assert_non_null(in);
+    uint64_t hlc = in->seen == NULL ? 0 : in->seen->hlc;
+    novakms__v1__get_request__free_unpacked(in, NULL);
+    return hlc;
+}
+
+static void answer_may_miss(const struct scripted_request *r) {
+    Novakms__V1__GetResponse m = NOVAKMS__V1__GET_RESPONSE__INIT;
+    m.may_miss = 1;
+    scripted_answer_with(r, &m.base);
+}
+
+static void test_stamps_are_shown(void **state) {
+    (void)state;
+    struct world *w = open_world(1);
+    w->answer = answer_get;
+    struct novakms_result *r = get(w);
+    assert_int_equal(shown(w), 0);
+    novakms_free(&r);
+    w->answer = answer_put;
+    assert_true(put(w) > 0);
+    r = wait_ok(w);
+    novakms_free(&r);
+    w->answer = answer_get;
+    r = get(w);
+    assert_int_equal(shown(w), 7);
+    novakms_free(&r);
+    const struct novakms_stamp lower = { .hlc = 6 };
+    const struct novakms_stamp higher = { .hlc = 8 };
+    novakms_raise_seen(w->client, &lower);
+    assert_int_equal(novakms_seen(w->client).hlc, 7);
+    novakms_raise_seen(w->client, &higher);
+    w->answer = answer_may_miss;
+    r = get(w);
+    assert_result(r, NOVAKMS_OK);
+    assert_int_equal(shown(w), 8);
+    assert_true(r->may_miss); /* Said once, */
+    novakms_free(&r);
+    w->answer = answer_get;
+    r = get(w);
+    assert_int_equal(shown(w), 0); /* and the stamp is forgotten. */
+    novakms_free(&r);
+    close_world(w);
+}
+
+static void not_found_after_delete(const struct scripted_request *r) {
+    novakms_v1_ErrorDetails details = { .has_stamp = true,
+                                        .stamp = { .hlc = 50, .writer = { 2 } },
+                                        .may_miss = true };
+    scripted_fail(r, STATUS_NOT_FOUND, "no such key", &details);
+}
+
+static void test_stamps_of_errors(void **state) {
+    (void)state;
+    struct world *w = open_world(1);
+    const struct novakms_stamp seen = { .hlc = 90 };
+    novakms_raise_seen(w->client, &seen);
+    w->answer = not_found_after_delete;
+    struct novakms_result *r = get(w);
+    assert_result(r, NOVAKMS_NOT_FOUND);
+    assert_true(r->may_miss);
+    assert_int_equal(r->stamp.hlc, 50);
+    assert_int_equal(novakms_seen(w->client).hlc, 50); /* 90 is forgotten. */
+    novakms_free(&r);
+    close_world(w);
+}
+
+/* ---- Ends ---- */
+
+static void test_deadline_and_cancel(void **state) {
+    (void)state;
+    struct world *w = open_world(1);
+    struct novakms_put_args args = { .key = novakms_text("k"), .timeout_ms = 20 };
+    assert_true(novakms_put_start(w->client, &args, w, keep) > 0);
+    struct novakms_result *r = wait_result(w);
+    assert_result(r, NOVAKMS_DEADLINE_EXCEEDED);
+    novakms_free(&r);
+    uint64_t id = start_get(w);
+    size_t before = w->servers[0].request_count;
+    RUN_UNTIL(w, w->servers[0].request_count > before);
+    novakms_cancel(w->client, id);
+    assert_null(w->result);
+    novakms_cancel(w->client, 999);
+    r = wait_result(w);
+    assert_result(r, NOVAKMS_CANCELLED);
+    novakms_cancel(w->client, id);
+    novakms_free(&r);
+    close_world(w);
+}
+
+static void test_close_with_a_call(void **state) {
+    (void)state;
+    struct world *w = open_world(1);
+    assert_true(put(w) > 0);
+    RUN_UNTIL(w, w->servers[0].request_count == 1);
+    novakms_close_notify(&w->client, w, on_client_closed);
+    struct novakms_result *r = w->result;
+    assert_non_null(r); /* Inside the close. */
+    w->result = NULL;
+    assert_result(r, NOVAKMS_CANCELLED);
+    assert_true(r->maybe_executed);
+    novakms_free(&r);
+    close_world(w);
+}
+
+static void test_close_with_a_ready_result(void **state) {
+    (void)state;
+    struct world *w = open_world_anonymous();
+    assert_true(start_get(w) > 0);
+    novakms_close_notify(&w->client, w, on_client_closed);
+    struct novakms_result *r = w->result;
+    assert_non_null(r);
+    w->result = NULL;
+    assert_result(r, NOVAKMS_UNAUTHENTICATED);
+    novakms_free(&r);
+    close_world(w);
+}
+
+static void test_waiting_on_the_programs_loop(void **state) {
+    (void)state;
+    struct world *w = open_world(1);
+    struct novakms_get_args args = { .key = novakms_text("k") };
+    struct novakms_result *r = NULL;
+    assert_int_equal(novakms_get(w->client, &args, &r), NOVAKMS_FAILED_PRECONDITION);
+    assert_result(r, NOVAKMS_FAILED_PRECONDITION);
+    novakms_free(&r);
+    assert_int_equal(novakms_poll(w->client, 1000), 0); /* Does not run it. */
+    close_world(w);
+}
+
+/* ---- The credential ---- */
+
+/* One that ends soon is replaced before the next call, which goes to a new connection. */
+static void test_credential_is_renewed(void **state) {
+    (void)state;
+    struct world *w = open_world(1);
+    w->answer = answer_get;
+    struct novakms_result *r = get(w);
+    novakms_free(&r);
+    struct identity_credential *old = w->client->credential;
+    w->client->credential = test_credential(CLIENT_SEED, TEST_CHAIN_ID, -1); /* For an hour. */
+    r = get(w);
+    assert_result(r, NOVAKMS_OK);
+    novakms_free(&r);
+    assert_int_equal(w->servers[0].open_count, 2);
+    assert_true(identity_credential_not_after_unix_s(w->client->credential) >
+                clock_unix_ms() / 1000 + CLIENT_CREDENTIAL_LEFT_S);
+    identity_credential_close(&old);
+    r = get(w);
+    assert_int_equal(w->servers[0].open_count, 2); /* The new one stays. */
+    novakms_free(&r);
+    close_world(w);
+}
+
+static int sign_with_keyfile(void *data, struct novakms_span text,
+                             uint8_t signature[NOVAKMS_SIGNATURE_BYTES]) {
+    struct identity_keyfile *keyfile = data;
+    struct identity_signer signer = identity_keyfile_signer(keyfile);
+    struct eth_signature out;
+    assert_memory_equal(text.ptr, NOVAKMS_SIGN_PREFIX, strlen(NOVAKMS_SIGN_PREFIX));
+    assert_ok(signer.sign_text(signer.ctx, (struct span){ text.ptr, text.len }, &out));
+    memcpy(signature, out.bytes, sizeof(out.bytes));
+    return 0;
+}
+
+static int sign_nothing(void *data, struct novakms_span text,
+                        uint8_t signature[NOVAKMS_SIGNATURE_BYTES]) {
+    (void)data;
+    (void)text;
+    memset(signature, 0, NOVAKMS_SIGNATURE_BYTES);
+    return -1;
+}
+
+static void test_signer_callback(void **state) {
+    (void)state;
+    struct world *w = make_world(1);
+    uint8_t key[NOVAKMS_KEY_BYTES];
+    memset(key, CLIENT_SEED, sizeof(key));
+    struct identity_keyfile keyfile = { 0 };
+    assert_ok(identity_keyfile_from_key(&keyfile, key));
+    struct novakms_cfg cfg = { .sign_cb = sign_with_keyfile,
+                               .sign_data = &keyfile,
+                               .sign_wallet = keyfile.wallet.bytes };
+    open_client(w, cfg);
+    w->answer = answer_get;
+    struct novakms_result *r = get(w);
+    assert_result(r, NOVAKMS_OK);
+    const struct identity_peer *peer = tls_peer(net_conn_tls(w->servers[0].conns[0]));
+    assert_non_null(peer);
+    assert_true(wallet_equal(&peer->wallet, &keyfile.wallet));
+    novakms_free(&r);
+    identity_keyfile_close(&keyfile);
+    close_world(w);
+}
+
+static void test_sign(void **state) {
+    (void)state;
+    struct world *w = open_world(1);
+    uint8_t signature[NOVAKMS_SIGNATURE_BYTES] = { 0 };
+    char error[NOVAKMS_TEXT_BYTES];
+    assert_int_equal(novakms_sign(w->client, novakms_text("hello"), signature, error), NOVAKMS_OK);
+    assert_string_equal(error, "");
+    struct eth_signature given;
+    struct wallet wallet;
+    memcpy(given.bytes, signature, sizeof(signature));
+    assert_ok(eth_recover_message(SPAN_LIT("hello"), &given, &wallet));
+    struct wallet own = wallet_of(CLIENT_SEED);
+    assert_true(wallet_equal(&wallet, &own));
+    assert_int_equal(novakms_sign(w->client, novakms_text(""), signature, error),
+                     NOVAKMS_INVALID_ARGUMENT);
+    assert_int_equal(novakms_sign(w->client, novakms_text("NovaKMS:TLS:v1:1"), signature, error),
+                     NOVAKMS_INVALID_ARGUMENT);
+    assert_non_null(strstr(error, "NovaKMS:"));
+    assert_int_equal(novakms_sign(w->client, novakms_text("NovaKMS"), signature, error),
+                     NOVAKMS_OK);
+    close_world(w);
+}
+
+/* ---- Opening ---- */
+
+#define WALLET "0x1111111111111111111111111111111111111111"
+static const uint8_t zero_key[NOVAKMS_KEY_BYTES];
+static const uint8_t some_wallet[NOVAKMS_WALLET_BYTES] = { 1 };
+
+static struct open_row {
+    const char *name;
+    struct novakms_cfg cfg;
+    enum novakms_code want;
+} open_rows[] = {
+    { "no_servers", { .server_wallets = WALLET }, NOVAKMS_INVALID_ARGUMENT },
+    { "no_trust", { .servers = "a:1" }, NOVAKMS_INVALID_ARGUMENT },
+    { "bad_server", { .servers = "a:1,b", .server_wallets = WALLET }, NOVAKMS_INVALID_ARGUMENT },
+    { "empty_server", { .servers = "a:1,", .server_wallets = WALLET }, NOVAKMS_INVALID_ARGUMENT },
+    { "bad_wallet", { .servers = "a:1", .server_wallets = "0x12" }, NOVAKMS_INVALID_ARGUMENT },
+    { "bad_second_wallet",
+      { .servers = "a:1", .server_wallets = WALLET ",x" },
+      NOVAKMS_INVALID_ARGUMENT },
+    { "missing_registry",
+      { .servers = "a:1", .registry_path = "/nonexistent/registry.json" },
+      NOVAKMS_INVALID_ARGUMENT },
+    { "missing_identity",
+      { .servers = "a:1", .server_wallets = WALLET, .identity_path = "/nonexistent/key" },
+      NOVAKMS_UNAUTHENTICATED },
+    { "key_zero",
+      { .servers = "a:1", .server_wallets = WALLET, .identity_key = zero_key },
+      NOVAKMS_UNAUTHENTICATED },
+    { "two_identities",
+      { .servers = "a:1",
+        .server_wallets = WALLET,
+        .identity_key = zero_key,
+        .identity_path = "x" },
+      NOVAKMS_INVALID_ARGUMENT },
+    { "signer_without_wallet",
+      { .servers = "a:1", .server_wallets = WALLET, .sign_cb = sign_nothing },
+      NOVAKMS_INVALID_ARGUMENT },
+    { "signer_that_fails",
+      { .servers = "a:1",
+        .server_wallets = WALLET,
+        .sign_cb = sign_nothing,
+        .sign_wallet = some_wallet },
+      NOVAKMS_UNAUTHENTICATED },
+    { "timeout_over_max",
+      { .servers = "a:1", .server_wallets = WALLET, .timeout_ms = NOVAKMS_TIMEOUT_MAX_MS + 1 },
+      NOVAKMS_INVALID_ARGUMENT },
+    { "timeout_max",
+      { .servers = "a:1", .server_wallets = WALLET, .timeout_ms = NOVAKMS_TIMEOUT_MAX_MS },
+      NOVAKMS_OK },
+    { "attempts_over_max",
+      { .servers = "a:1", .server_wallets = WALLET, .attempt_count_max = 17 },
+      NOVAKMS_INVALID_ARGUMENT },
+    { "servers_16",
+      { .servers = "a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1",
+        .server_wallets = WALLET },
+      NOVAKMS_OK },
+    { "servers_17",
+      { .servers = "a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1",
+        .server_wallets = WALLET },
+      NOVAKMS_INVALID_ARGUMENT },
+    { "no_dev_dir", { .dev_dir = "/nonexistent" }, NOVAKMS_UNAVAILABLE },
+};
+
+static void test_open(void **state) {
+    const struct open_row *row = *state;
+    struct novakms *client = NULL;
+    char error[NOVAKMS_TEXT_BYTES];
+    enum novakms_code code = novakms_open(&row->cfg, &client, error);
+    if (code != row->want) {
+        fail_msg("%s: %s", novakms_code_name(code), error);
+    }
+    assert_true((client != NULL) == (code == NOVAKMS_OK));
+    assert_true((error[0] == '\0') == (code == NOVAKMS_OK));
+    novakms_close(&client);
+    assert_int_equal(novakms_open(&row->cfg, &client, NULL), row->want);
+    novakms_close(&client);
+}
+
+/* ---- A program without a loop ---- */
+
+struct background {
+    struct scripted_server server;
+    uv_loop_t loop;
+    uv_async_t stop;
+    pthread_t thread;
+};
+
+static void on_stop(uv_async_t *stop) {
+    uv_close((uv_handle_t *)stop, NULL);
+    uv_stop(stop->loop);
+}
+
+static void *serve(void *arg) {
+    struct background *b = arg;
+    (void)uv_run(&b->loop, UV_RUN_DEFAULT);
+    return NULL;
+}
+
+static void test_blocking_program(void **state) {
+    (void)state;
+    struct background *b = calloc(1, sizeof(*b));
+    assert_non_null(b);
+    assert_int_equal(uv_loop_init(&b->loop), 0);
+    scripted_start(&b->server, &b->loop, FIRST_SEED);
+    assert_int_equal(uv_async_init(&b->loop, &b->stop, on_stop), 0);
+    assert_int_equal(pthread_create(&b->thread, NULL, serve, b), 0);
+    uint8_t key[NOVAKMS_KEY_BYTES];
+    char servers[64];
+    char wallet_text[WALLET_TEXT_BYTES];
+    struct wallet wallet = wallet_of(FIRST_SEED);
+    memset(key, CLIENT_SEED, sizeof(key));
+    (void)snprintf(servers, sizeof(servers), "127.0.0.1:%u", b->server.port);
+    struct novakms_cfg cfg = { .servers = servers,
+                               .server_wallets = wallet_format(&wallet, wallet_text),
+                               .identity_key = key,
+                               .chain_id = TEST_CHAIN_ID };
+    struct novakms *client = NULL;
+    assert_int_equal(novakms_open(&cfg, &client, NULL), NOVAKMS_OK);
+    struct novakms_get_args args = { .key = novakms_text("echo") };
+    struct novakms_result *r = NULL;
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(novakms_get(client, &args, &r), NOVAKMS_OK);
+        assert_span(r->bytes, "echo");
+        novakms_free(&r);
+    }
+    struct world *w = calloc(1, sizeof(*w)); /* Only what keep() needs of it. */
+    assert_non_null(w);
+    w->client = client;
+    assert_true(start_get(w) > 0);
+    while (novakms_poll(client, 1000) > 0) {
+    }
+    assert_non_null(w->result);
+    assert_result(w->result, NOVAKMS_OK);
+    novakms_free(&w->result);
+    free(w);
+    assert_int_equal(novakms_poll(client, 0), 0);
+    novakms_close(&client);
+    assert_null(client);
+    assert_int_equal(uv_async_send(&b->stop), 0);
+    assert_int_equal(pthread_join(b->thread, NULL), 0);
+    assert_int_equal(b->server.open_count, 1);
+    scripted_close(&b->server);
+    assert_int_equal(uv_loop_close(&b->loop), 0);
+    free(b);
+}
+
+int main(void) {
+    struct CMUnitTest tests[64] = {
+        cmocka_unit_test(test_read_is_repeated_after_a_loss),
+        cmocka_unit_test(test_write_is_not_repeated_after_a_loss),
+        cmocka_unit_test(test_tries_are_bounded),
+        cmocka_unit_test(test_write_is_repeated_after_a_goaway),
+        cmocka_unit_test(test_next_server_when_refused),
+        cmocka_unit_test(test_all_refused),
+        cmocka_unit_test(test_read_goes_on_when_a_node_does_not_serve),
+        cmocka_unit_test(test_write_stops_when_a_node_does_not_serve),
+        cmocka_unit_test(test_answered_unavailable_is_final),
+        cmocka_unit_test(test_rate_limit_is_reported),
+        cmocka_unit_test(test_untrusted_server_gets_nothing),
+        cmocka_unit_test(test_next_server_when_untrusted),
+        cmocka_unit_test(test_refused_caller),
+        cmocka_unit_test(test_no_identity),
+        cmocka_unit_test(test_stamps_are_shown),
+        cmocka_unit_test(test_stamps_of_errors),
+        cmocka_unit_test(test_deadline_and_cancel),
+        cmocka_unit_test(test_close_with_a_call),
+        cmocka_unit_test(test_close_with_a_ready_result),
+        cmocka_unit_test(test_waiting_on_the_programs_loop),
+        cmocka_unit_test(test_credential_is_renewed),
+        cmocka_unit_test(test_signer_callback),
+        cmocka_unit_test(test_sign),
+        cmocka_unit_test(test_blocking_program),
+    };
+    size_t count = 24;
+    TEST_ADD_ROWS(tests, count, test_open, open_rows);
+    return _cmocka_run_group_tests("client_retry", tests, count, NULL, NULL);
+}
