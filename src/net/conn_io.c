@@ -17,6 +17,7 @@ static void on_prepare(uv_prepare_t *handle) {
         conn->is_ready = false;
         net_conn_run_ready(conn);
     }
+    uv_unref((uv_handle_t *)handle);
 }
 
 static void on_tick(uv_timer_t *handle) {
@@ -38,6 +39,7 @@ void net_conn_make_ready(struct net_conn *conn) {
     conn->ready_next = NULL;
     if (io->ready_last == NULL) {
         io->ready_first = conn;
+        uv_ref((uv_handle_t *)&io->prepare); /* A loop with nothing else must turn once more. */
     } else {
         io->ready_last->ready_next = conn;
     }

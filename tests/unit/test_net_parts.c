@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The server's parts without sockets: kept bytes, deadlines, placement, latency buckets. */
+#include "net/server_internal.h"
+#include "test.h"
+
+static void test_buffer(void **state) {
+    (void)state;
+    struct net_budget budget = { .bytes_max = 4096 };
+    struct net_buffer b = { 0 };
+    uint8_t model[4096];
+    size_t start = 0;
+    size_t end = 0;
+    uint8_t next = 0;
+    assert_ok(net_buffer_append(&b, SPAN_EMPTY, &budget));
+    assert_null(b.ptr);
+    for (int round = 0; round < 300; round++) {
+        uint8_t piece[7];
+        for (size_t i = 0; i < sizeof(piece); i++) {
+            piece[i] = next;
+            model[end++] = next++;
+        }
+        assert_ok(net_buffer_append(&b, (struct span){ piece, sizeof(piece) }, &budget));
+        if (round % 3 != 0) {
+            net_buffer_consume(&b, 5, &budget);
+            start += 5;
+        }
+        assert_true(span_equal(net_buffer_span(&b), (struct span){ model + start, end - start }));
+        assert_int_equal(atomic_load(&budget.used_bytes), b.bytes);
+    }
+    net_buffer_consume(&b, b.len, &budget);
+    assert_null(b.ptr);
+    assert_int_equal(atomic_load(&budget.used_bytes), 0);
+    net_buffer_close(&b, &budget);
+}
+
+/* The budget at its value, and one step past it. Growing needs old and new at once. */
+static void test_buffer_budget(void **state) {
+    (void)state;
+    struct net_budget budget = { .bytes_max = 3072 };
+    struct net_buffer b = { 0 };
+    uint8_t bytes[2048] = { 0 };
+    assert_ok(net_buffer_append(&b, (struct span){ bytes, 1024 }, &budget));
+    assert_ok(net_buffer_append(&b, (struct span){ bytes, 1024 }, &budget));
+    assert_int_equal(b.len, 2048);
+    assert_err(net_buffer_append(&b, (struct span){ bytes, 1 }, &budget), QUOTA);
+    assert_int_equal(b.len, 2048);
+    assert_int_equal(atomic_load(&budget.used_bytes), 2048);
+    struct net_buffer other = { 0 };
+    assert_ok(net_buffer_append(&other, (struct span){ bytes, 1 }, &budget));
+    struct net_buffer third = { 0 };
+    assert_err(net_buffer_append(&third, (struct span){ bytes, 1 }, &budget), QUOTA);
+    net_buffer_close(&b, &budget);
+    net_buffer_close(&b, &budget);
+    net_buffer_close(&other, &budget);
+    assert_int_equal(atomic_load(&budget.used_bytes), 0);
+}
+
+#define CALL_COUNT 500
+
+static uint32_t random_next(uint32_t *seed) {
+    *seed = *seed * 1664525U + 1013904223U;
+    return *seed >> 8U;
+}
+
+/* Random adds and removals: the first is always the smallest. */
+static void test_deadlines(void **state) {
+    (void)state;
+    struct deadlines d = { 0 };
+    struct net_call *calls = calloc(CALL_COUNT, sizeof(*calls));
+    bool is_in[CALL_COUNT] = { false };
+    uint32_t seed = 7;
+    assert_null(deadlines_first(&d));
+    for (int round = 0; round < 20000; round++) {
+        size_t i = random_next(&seed) % CALL_COUNT;
+        if (is_in[i]) {
+            deadlines_remove(&d, &calls[i]);
+        } else {
+            calls[i].deadline_at_ms = random_next(&seed) % 100;
+            assert_ok(deadlines_add(&d, &calls[i]));
+        }
+        is_in[i] = !is_in[i];
+        uint64_t smallest = UINT64_MAX;
+        for (size_t k = 0; k < CALL_COUNT && round % 50 == 0; k++) {
+            if (is_in[k] && calls[k].deadline_at_ms < smallest) {
+                smallest = calls[k].deadline_at_ms;
+            }
+        }
+        if (round % 50 == 0 && d.count > 0) {
+            assert_int_equal(deadlines_first(&d)->deadline_at_ms, smallest);
+        }
+    }
+    deadlines_close(&d);
+    deadlines_close(&d);
+    free(calls);
+}
+
+static void test_placement(void **state) {
+    (void)state;
+    struct placement *p = NULL;
+    assert_ok(placement_init(&p, 3));
+    const struct wallet a = { { 1 } };
+    const struct wallet b = { { 2 } };
+    uint32_t first = 9;
+    uint32_t again = 9;
+    uint32_t other = 9;
+    uint32_t anonymous = 9;
+    assert_ok(placement_add(p, &a, &first));
+    assert_ok(placement_add(p, &a, &again));
+    assert_ok(placement_add(p, &b, &other));
+    assert_ok(placement_add(p, NULL, &anonymous));
+    assert_int_equal(first, again);
+    assert_int_not_equal(first, other);
+    assert_int_not_equal(anonymous, first);
+    assert_int_not_equal(anonymous, other);
+    placement_remove(p, &a, first);
+    assert_ok(placement_add(p, &a, &again));
+    assert_int_equal(first, again); /* One is still there. */
+    placement_remove(p, &a, first);
+    placement_remove(p, &a, first);
+    placement_remove(p, NULL, anonymous);
+    placement_close(&p); /* With b in it. */
+    placement_close(&p);
+}
+
+static void test_latency(void **state) {
+    (void)state;
+    struct worker_counters *c = calloc(1, sizeof(*c));
+    worker_count_call(c, 3, STATUS_OK, 10);
+    worker_count_call(c, 3, STATUS_OK, 11);
+    worker_count_call(c, 3, STATUS_UNAUTHENTICATED, 1000001);
+    worker_count_call(c, 3, 17, 0); /* No code of ours. */
+    const struct method_counters *m = &c->methods[3];
+    assert_int_equal(count_get(&m->count[STATUS_OK]), 2);
+    assert_int_equal(count_get(&m->count[STATUS_UNAUTHENTICATED]), 1);
+    assert_int_equal(count_get(&m->count[STATUS_UNKNOWN]), 1);
+    assert_int_equal(count_get(&m->latency[0]), 2);
+    assert_int_equal(count_get(&m->latency[1]), 1);
+    assert_int_equal(count_get(&m->latency[NET_LATENCY_COUNT - 1]), 1);
+    assert_int_equal(count_get(&m->latency_sum_us), 1000022);
+    free(c);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_buffer),    cmocka_unit_test(test_buffer_budget),
+        cmocka_unit_test(test_deadlines), cmocka_unit_test(test_placement),
+        cmocka_unit_test(test_latency),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
