@@ -13,7 +13,7 @@ static const char usage[] =
     "usage: novakms-bench [options]\n"
     "\n"
     "  --node PATH       the nova-kms binary (default: build/src/nova-kms)\n"
-    "  --seconds N       length of each measurement, 1 to 600 (default 3)\n"
+    "  --window-ms N     length of each measurement, 50 to 3600000 (default 3000)\n"
     "  --rounds N        times each pair of echo and service is measured, 1 to 20 (default 3)\n"
     "  --workers N       worker threads of the node, 1 to 8 (default 1, as the echo has)\n"
     "  --keys N,N,...    store sizes for Get and Put (default 1000,100000,1000000)\n"
@@ -58,7 +58,7 @@ static RC parse_only(const char *name, struct bench_cfg *cfg) {
 
 enum option_id {
     OPT_NODE,
-    OPT_SECONDS,
+    OPT_WINDOW_MS,
     OPT_ROUNDS,
     OPT_WORKERS,
     OPT_KEYS,
@@ -70,7 +70,7 @@ enum option_id {
 
 static const struct option options[] = {
     { "node", required_argument, NULL, OPT_NODE },
-    { "seconds", required_argument, NULL, OPT_SECONDS },
+    { "window-ms", required_argument, NULL, OPT_WINDOW_MS },
     { "rounds", required_argument, NULL, OPT_ROUNDS },
     { "workers", required_argument, NULL, OPT_WORKERS },
     { "keys", required_argument, NULL, OPT_KEYS },
@@ -86,8 +86,8 @@ static RC parse_option(enum option_id id, const char *value, struct bench_cfg *c
     case OPT_NODE:
         cfg->node_path = value;
         return OK;
-    case OPT_SECONDS:
-        return parse_number(value, 1, 600, &cfg->seconds);
+    case OPT_WINDOW_MS:
+        return parse_number(value, 50, 3600000, &cfg->window_ms);
     case OPT_ROUNDS:
         return parse_number(value, 1, 20, &cfg->rounds);
     case OPT_WORKERS:
@@ -128,7 +128,7 @@ static RC parse(int argc, char **argv, struct bench_cfg *cfg) {
 int main(int argc, char **argv) {
     struct bench_cfg cfg = {
         .node_path = "build/src/nova-kms",
-        .seconds = 3,
+        .window_ms = 3000,
         .rounds = 3,
         .workers = 1,
         .connections = 64,

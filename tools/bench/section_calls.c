@@ -63,8 +63,8 @@ RC section_echo(struct bench *bench, json_t *out) {
             .tls = &bench->stranger_tls.conf,
             .connection_count = shapes[i].connection_count,
             .inflight = shapes[i].inflight,
-            .warmup_ms = 300,
-            .duration_ms = bench->cfg->seconds * 1000,
+            .warmup_ms = bench->cfg->window_ms / 10,
+            .duration_ms = bench->cfg->window_ms,
         };
         *result = (struct load_result){ 0 };
         rc = load_run(&cfg, &work, result);

@@ -25,7 +25,7 @@ static RC shake(const struct bench *bench, const struct bench_node *node, uint64
 static RC run_handshakes(struct bench *bench, const struct bench_node *node, json_t *out) {
     struct load_result *result = calloc(1, sizeof(*result));
     ENSURE(result != NULL, NOMEM);
-    struct rc rc = shake(bench, node, bench->cfg->seconds * 1000, result);
+    struct rc rc = shake(bench, node, bench->cfg->window_ms, result);
     if (rc.err == E_OK) {
         (void)printf("full handshakes: %.0f a second, %.0f us of server CPU each\n",
                      bench_rate(result), bench_cpu_us(result));

@@ -76,8 +76,8 @@ struct load_cfg bench_load(const struct bench *bench, const struct bench_node *n
         .tls = &node->tls.conf,
         .connection_count = 50,
         .inflight = 1,
-        .warmup_ms = 300,
-        .duration_ms = bench->cfg->seconds * 1000,
+        .warmup_ms = bench->cfg->window_ms / 10,
+        .duration_ms = bench->cfg->window_ms,
     };
 }
 

@@ -14,7 +14,7 @@
 struct bench_cfg {
     const char *node_path;
     const char *json_path; /* NULL: no file. */
-    uint64_t seconds;
+    uint64_t window_ms;
     uint64_t rounds;
     uint64_t workers;
     uint64_t connections;
