@@ -140,7 +140,8 @@ static void fixture_status(Novakms__V1__NodeService_Service *service,
                            Novakms__V1__GetStatusResponse_Closure closure, void *closure_data) {
     (void)service;
     (void)input;
-    Novakms__V1__GetStatusResponse answer = NOVAKMS__V1__GET_STATUS_RESPONSE__INIT;
+    Novakms__V1__GetStatusResponse answer;
+    novakms__v1__get_status_response__init(&answer);
     answer.serving = 1;
     closure(&answer, closure_data);
 }
