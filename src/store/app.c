@@ -25,10 +25,7 @@ struct app *app_find(const struct store *s, uint64_t app_id) {
 }
 
 RC app_open(struct store *s, uint64_t app_id, struct app **out) {
-    *out = app_find(s, app_id);
-    if (*out != NULL) {
-        return OK;
-    }
+    *out = NULL;
     struct app *app = calloc(1, sizeof(*app));
     ENSURE(app != NULL, NOMEM);
     struct rc rc = table_init(&app->table);
@@ -71,6 +68,7 @@ void app_drop_if_empty(struct store *s, struct app *app) {
     }
     s->app_count--;
     s->bytes -= STORE_NAMESPACE_BYTES;
+    index_close(&app->index);
     table_close(&app->table);
     free(app);
 }

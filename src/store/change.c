@@ -72,7 +72,7 @@ static struct record *make_record(struct app *app, struct span key) {
     struct record *r = malloc(sizeof(*r) + key.len);
     if (r != NULL) {
         *r = (struct record){ .app = app, .key_len = (uint16_t)key.len };
-        r->order.priority = siphash(&app->key, key);
+        r->hash = siphash(&app->key, key);
         memcpy(record_key_ptr(r), key.ptr, key.len);
     }
     return r;
@@ -86,8 +86,11 @@ static void prefetch_neighbours(const struct record *r) {
 }
 
 static RC take_parts(struct store *s, const struct change *c, struct parts *p) {
-    TRY(app_open(s, c->app_id, &p->app));
-    p->record = app_find_record(p->app, c->key);
+    p->app = c->app;
+    p->record = c->record;
+    if (p->app == NULL) {
+        TRY(app_open(s, c->app_id, &p->app));
+    }
     if (p->record == NULL) {
         p->record = make_record(p->app, c->key);
         ENSURE(p->record != NULL, NOMEM);
@@ -107,6 +110,10 @@ static RC take_parts(struct store *s, const struct change *c, struct parts *p) {
         p->replaced_writer = writers_take(&s->writers, c->replaced.writer);
         ENSURE(p->replaced_writer != 0, QUOTA);
     }
+    bool had_value = !p->added && p->record->sealed_len > 0;
+    if (c->sealed.len > 0 && !had_value) {
+        TRY(index_reserve(&s->index_pool, &p->app->index));
+    }
     return OK;
 }
 
@@ -120,7 +127,7 @@ static void give_parts_back(struct store *s, struct parts *p) {
     app_drop_if_empty(s, p->app);
 }
 
-/* Takes the old version of r out of all sums and trees but the table and the order. */
+/* Takes the old version of r out of all sums and trees but the table and the index. */
 static void detach(struct store *s, struct record *r) {
     unaccount(s, r);
     log_remove(&s->log, r);
@@ -162,12 +169,12 @@ static void fill(struct record *r, const struct change *c, const struct parts *p
     r->replaced_writer = p->replaced_writer;
 }
 
-/* A key that held a value and holds one now keeps its place in the order. */
-static void settle_order(struct app *app, struct record *r, bool had, bool has) {
+/* A key that held a value and holds one now keeps its place in the index. */
+static void settle_index(struct store *s, struct record *r, bool had, bool has) {
     if (has && !had) {
-        index_insert(app, r);
+        index_insert(&r->app->index, &s->index_pool, r);
     } else if (had && !has) {
-        index_remove(app, r);
+        index_remove(&r->app->index, &s->index_pool, r);
     }
 }
 
@@ -187,7 +194,7 @@ RC change_apply(struct store *s, const struct change *c) {
     if (p.added) {
         table_insert(&p.app->table, r);
     }
-    settle_order(p.app, r, had_value, r->sealed_len > 0);
+    settle_index(s, r, had_value, r->sealed_len > 0);
     if ((r->flags & RECORD_TIMED) != 0) {
         due_insert(waits_in(s, r), record_timed(r), due_unix_ms(s, r));
     }
@@ -208,7 +215,7 @@ void change_empty(struct store *s, struct record *r, uint64_t now_unix_ms) {
     }
     r->body = body;
     unaccount(s, r);
-    index_remove(r->app, r);
+    index_remove(&r->app->index, &s->index_pool, r);
     r->flags |= RECORD_EMPTIED;
     r->sealed_len = 0;
     account(s, r);

@@ -35,6 +35,7 @@ static void check_record(const struct store *s, const struct record *r, struct s
     sums->bytes += record_bytes(r->key_len, r->sealed_len);
     sums->use_count += r->replaced_writer != 0 ? 2 : 1;
     if ((r->flags & RECORD_TIMED) != 0) {
+        ASSERT(due_contains(r->sealed_len > 0 ? s->expiring : s->dying, record_timed(r)));
         sums->expiring_count += r->sealed_len > 0 ? 1 : 0;
         sums->dying_count += r->sealed_len == 0 ? 1 : 0;
     }
@@ -59,74 +60,17 @@ static void check_log(const struct store *s, struct sums *sums) {
     ASSERT(older == NULL || older->position <= s->log.last_position);
 }
 
-/* Walks a tree in order, seeking again where the cursor's stack was too small. */
-static struct tree_node *next_node(struct tree_cursor *c, const struct tree_node *last,
-                                   tree_after_cb after) {
-    struct tree_node *node = tree_next(c);
-    if (node == NULL && c->dropped_count > 0) {
-        tree_seek(c, c->root, last, after);
-        node = tree_next(c);
-    }
-    return node;
-}
-
-static int is_first(const struct tree_node *node, const void *place) {
-    (void)node;
-    (void)place;
-    return true;
-}
-
-static int key_is_after(const struct tree_node *node, const void *place) {
-    return span_compare(record_key(record_of_order(node)), record_key(record_of_order(place))) > 0;
-}
-
-static int due_is_after(const struct tree_node *node, const void *place) {
-    const struct timed *a = timed_of_due(node);
-    const struct timed *b = timed_of_due(place);
-    return a->due_unix_ms != b->due_unix_ms ? a->due_unix_ms > b->due_unix_ms
-                                            : (uintptr_t)a > (uintptr_t)b;
-}
-
-static void check_heap(const struct tree_node *node) {
-    ASSERT(node->left == NULL || node->left->priority <= node->priority);
-    ASSERT(node->right == NULL || node->right->priority <= node->priority);
-}
-
-static uint64_t check_due(struct tree_node *root, bool with_bytes) {
-    struct tree_cursor cursor;
-    tree_seek(&cursor, root, NULL, is_first);
-    uint64_t count = 0;
-    const struct tree_node *last = NULL;
-    for (struct tree_node *n = tree_next(&cursor); n != NULL;
-         n = next_node(&cursor, last, due_is_after)) {
-        check_heap(n);
-        ASSERT(last == NULL || due_is_after(n, last));
-        ASSERT((timed_of_due(n)->record->sealed_len > 0) == with_bytes);
-        last = n;
-        count++;
-    }
-    return count;
-}
-
-static void check_order(const struct store *s, const struct app *app) {
-    struct tree_cursor cursor;
-    tree_seek(&cursor, app->order, NULL, is_first);
+static void check_index(const struct store *s, const struct app *app) {
+    ASSERT(index_check(&app->index) == app->key_count);
     struct store_digest sum = { 0 };
-    uint64_t count = 0;
-    const struct tree_node *last = NULL;
-    for (struct tree_node *n = tree_next(&cursor); n != NULL;
-         n = next_node(&cursor, last, key_is_after)) {
-        const struct record *r = record_of_order(n);
-        check_heap(n);
-        ASSERT(last == NULL || key_is_after(n, last));
-        ASSERT(r->app == app && r->sealed_len > 0);
+    struct index_place place = index_seek(&app->index, SPAN_EMPTY, true);
+    for (const struct record *r = index_next(&place); r != NULL; r = index_next(&place)) {
+        ASSERT(r->app == app);
+        ASSERT(r->sealed_len > 0);
         if ((r->flags & RECORD_TIMED) == 0) {
             digest_add(&sum, r, s->writers.at[r->writer].id);
         }
-        last = n;
-        count++;
     }
-    ASSERT(count == app->key_count);
     ASSERT(sum.low == app->digest.low);
     ASSERT(sum.high == app->digest.high);
 }
@@ -136,7 +80,7 @@ static void check_apps(const struct store *s, const struct sums *sums) {
     uint64_t app_count = 0;
     uint64_t record_count = 0;
     for (const struct app *app = s->first_app; app != NULL; app = app->next) {
-        check_order(s, app);
+        check_index(s, app);
         ASSERT(app_find(s, app->app_id) == app);
         ASSERT(app->table.record_count > 0);
         ASSERT(app->table.record_count ==
@@ -176,7 +120,7 @@ void store_check(const struct store *s) {
     struct sums sums = { 0 };
     check_log(s, &sums);
     check_apps(s, &sums);
-    ASSERT(check_due(s->expiring, true) == sums.expiring_count);
-    ASSERT(check_due(s->dying, false) == sums.dying_count);
+    ASSERT((s->expiring == NULL) == (sums.expiring_count == 0));
+    ASSERT((s->dying == NULL) == (sums.dying_count == 0));
     check_writers(&s->writers, sums.use_count);
 }

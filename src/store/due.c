@@ -12,12 +12,16 @@ static int compare_due(const struct tree_node *a, const struct tree_node *b) {
 
 void due_insert(struct tree_node **root, struct timed *t, uint64_t due_unix_ms) {
     t->due_unix_ms = due_unix_ms;
-    t->due.priority = t->record->order.priority;
+    t->due.priority = t->record->hash;
     tree_insert(root, &t->due, compare_due);
 }
 
 void due_remove(struct tree_node **root, struct timed *t) {
     tree_remove(root, &t->due, compare_due);
+}
+
+bool due_contains(const struct tree_node *root, const struct timed *t) {
+    return tree_contains(root, &t->due, compare_due);
 }
 
 struct record *due_first(struct tree_node *root, uint64_t now_unix_ms) {

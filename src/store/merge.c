@@ -127,14 +127,16 @@ RC store_merge(struct store *s, const struct store_remote *r, uint64_t now_unix_
     if (rc.err != E_OK) {
         return refuse(s, out, refusal_of(r, rc.err), rc);
     }
-    const struct app *app = app_find(s, r->app_id);
-    const struct record *here = app == NULL ? NULL : app_find_record(app, r->key);
+    struct app *app = app_find(s, r->app_id);
+    struct record *here = app == NULL ? NULL : app_find_record(app, r->key);
     struct store_merged merged = { 0 };
     if (wins(s, r, here, &merged)) {
         if (!fits(s, app, here, r)) {
             return refuse(s, out, STORE_REFUSED_HARD_BYTES, ERR(QUOTA));
         }
         struct change c = { .app_id = r->app_id,
+                            .app = app,
+                            .record = here,
                             .key = r->key,
                             .sealed = r->sealed,
                             .stamp = r->stamp,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One record and what hangs on it. The header holds the key and stays where it is for as long as
- * the key is known, so that the table, the order and the log can point at it; the body is replaced
+ * the key is known, so that the table, the index and the log can point at it; the body is replaced
  * by every write. That makes two allocations, and an overwrite touches no neighbour but the log's.
  * Internal to the room. */
 #pragma once
@@ -34,8 +34,8 @@ struct record {
     uint32_t sealed_len;
     uint16_t key_len;
     uint8_t flags;
-    struct record *chain;   /* The table's bucket. */
-    struct tree_node order; /* By key, while there are sealed bytes; its priority is the hash. */
+    struct record *chain; /* The table's bucket. */
+    uint64_t hash;
     /* key_len bytes of key follow. */
 };
 
@@ -48,10 +48,12 @@ struct timed {
     /* Sealed bytes follow. */
 };
 
-_Static_assert(sizeof(struct record) + sizeof(struct timed) +
-                       sizeof(struct record *) /* its bucket */ +
-                       2 * 16 /* malloc's headers and rounding */
-                   <= STORE_RECORD_BYTES,
+#define RECORD_BUCKET_BYTES sizeof(struct record *)
+#define RECORD_INDEX_BYTES 48  /* Where the index is at its emptiest. */
+#define RECORD_MALLOC_BYTES 32 /* Headers and rounding, of the record and of its body. */
+_Static_assert(sizeof(struct record) + sizeof(struct timed) + RECORD_BUCKET_BYTES +
+                       RECORD_INDEX_BYTES + RECORD_MALLOC_BYTES <=
+                   STORE_RECORD_BYTES,
                "quotas charge what a record costs");
 
 static inline uint8_t *record_key_ptr(struct record *r) {
@@ -66,9 +68,6 @@ static inline struct timed *record_timed(const struct record *r) {
 static inline struct span record_sealed(const struct record *r) {
     size_t skip = (r->flags & RECORD_TIMED) != 0 ? sizeof(struct timed) : 0;
     return (struct span){ r->body + skip, r->sealed_len };
-}
-static inline struct record *record_of_order(const struct tree_node *node) {
-    return (void *)((uintptr_t)node - offsetof(struct record, order));
 }
 static inline struct timed *timed_of_due(const struct tree_node *node) {
     return (void *)((uintptr_t)node - offsetof(struct timed, due));

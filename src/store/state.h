@@ -2,6 +2,7 @@
 /* What the parts of the store share. Internal to the room. */
 #pragma once
 
+#include "store/index.h"
 #include "store/log.h"
 #include "store/record.h"
 #include "store/store.h"
@@ -16,7 +17,7 @@ struct app {
     uint64_t app_id;
     struct siphash_key key; /* Its own, so that one app's collisions say nothing about another's. */
     struct table table;
-    struct tree_node *order; /* Records with sealed bytes, by key. */
+    struct index index; /* Records with sealed bytes, by key. */
     struct store_digest digest;
     uint64_t bytes;
     uint64_t key_count;
@@ -25,7 +26,7 @@ struct app {
 };
 
 _Static_assert(sizeof(struct app) + TABLE_SEGMENT_BUCKETS * sizeof(struct record *) +
-                       sizeof(struct record **) + 3 * 16 <=
+                       sizeof(struct record **) + sizeof(struct index_node) + 4 * 16 <=
                    STORE_NAMESPACE_BYTES,
                "the totals charge what a namespace costs");
 
@@ -38,6 +39,7 @@ struct store {
     uint64_t app_count;
     struct writers writers;
     struct log log;
+    struct index_pool index_pool;
     struct tree_node *expiring; /* Values that expire, by when their bytes can go. */
     struct tree_node *dying;    /* Tombstones and emptied values, by when to look at them. */
     uint64_t last_hlc;          /* The latest stamp given by us. */
@@ -52,7 +54,7 @@ struct store {
 
 /* NULL when the app holds nothing. */
 struct app *app_find(const struct store *s, uint64_t app_id);
-/* Finds or makes it. */
+/* Makes it; it is not there yet. NOMEM. */
 RC app_open(struct store *s, uint64_t app_id, struct app **out);
 /* Frees it if it holds nothing. Accepts NULL. */
 void app_drop_if_empty(struct store *s, struct app *app);
@@ -63,6 +65,8 @@ struct record *app_find_record(const struct app *app, struct span key);
 /* A version of a record, checked, about to replace what its key holds. */
 struct change {
     uint64_t app_id;
+    struct app *app;       /* What app_find and app_find_record give for it, so that nobody looks */
+    struct record *record; /* twice; or NULL. */
     struct span key;
     struct span sealed;
     struct store_stamp stamp;
@@ -86,15 +90,11 @@ void change_remove(struct store *s, struct record *r);
 void record_show(const struct store *s, const struct record *r, uint64_t now_unix_ms,
                  struct store_record *out);
 
-/* ---- index.c: the order by key ---- */
-
-void index_insert(struct app *app, struct record *r);
-void index_remove(struct app *app, struct record *r);
-
 /* ---- due.c: the order by time ---- */
 
 void due_insert(struct tree_node **root, struct timed *t, uint64_t due_unix_ms);
 void due_remove(struct tree_node **root, struct timed *t);
+bool due_contains(const struct tree_node *root, const struct timed *t);
 /* The first that is due, or NULL. */
 struct record *due_first(struct tree_node *root, uint64_t now_unix_ms);
 

@@ -82,6 +82,7 @@ void store_close(struct store **store) {
         return;
     }
     drop_all(s);
+    index_pool_close(&s->index_pool);
     writers_close(&s->writers);
     free(s->apps);
     free(s);

@@ -42,7 +42,7 @@ void table_close(struct table *t) {
 
 struct record *table_find(const struct table *t, uint64_t hash, struct span key) {
     struct record *r = *bucket_at(t, bucket_of(t, hash));
-    while (r != NULL && (r->order.priority != hash || !span_equal(record_key(r), key))) {
+    while (r != NULL && (r->hash != hash || !span_equal(record_key(r), key))) {
         r = r->chain;
     }
     return r;
@@ -77,7 +77,7 @@ static bool grow(struct table *t) {
     struct record **to = bucket_at(t, added);
     while (*from != NULL) {
         struct record *r = *from;
-        if (bucket_of(t, r->order.priority) == added) {
+        if (bucket_of(t, r->hash) == added) {
             *from = r->chain;
             r->chain = *to;
             *to = r;
@@ -86,6 +86,14 @@ static bool grow(struct table *t) {
         }
     }
     return true;
+}
+
+/* Starts fetching what the next two inserts will split, so that they need not wait for it. */
+static void prefetch_next(const struct table *t) {
+    size_t round_mask = t->bucket_count > t->mask ? t->mask : t->mask >> 1;
+    size_t next = t->bucket_count & round_mask;
+    __builtin_prefetch(bucket_at(t, next + 1));
+    __builtin_prefetch(*bucket_at(t, next));
 }
 
 /* Puts the last bucket back to the one it was split from. */
@@ -112,13 +120,14 @@ void table_insert(struct table *t, struct record *r) {
     t->record_count++;
     for (int i = 0; i < STEPS_MAX && t->record_count > t->bucket_count && grow(t); i++) {
     }
-    struct record **bucket = bucket_at(t, bucket_of(t, r->order.priority));
+    struct record **bucket = bucket_at(t, bucket_of(t, r->hash));
     r->chain = *bucket;
     *bucket = r;
+    prefetch_next(t);
 }
 
 void table_remove(struct table *t, struct record *r) {
-    struct record **link = bucket_at(t, bucket_of(t, r->order.priority));
+    struct record **link = bucket_at(t, bucket_of(t, r->hash));
     while (*link != r) {
         ASSERT(*link != NULL);
         link = &(*link)->chain;

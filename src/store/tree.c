@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/tree.h"
 
-#include <string.h>
-
 #include "base/err.h"
 
 /* Divides `rest` into what is below node and what is above, as node's children. */
@@ -62,38 +60,10 @@ struct tree_node *tree_first(struct tree_node *root) {
     return root;
 }
 
-static void push(struct tree_cursor *c, struct tree_node *node) {
-    if (c->depth == TREE_CURSOR_DEPTH_MAX) {
-        memmove(&c->stack[0], &c->stack[1], sizeof(c->stack) - sizeof(c->stack[0]));
-        c->depth--;
-        c->dropped_count++;
+bool tree_contains(const struct tree_node *root, const struct tree_node *node,
+                   tree_compare_cb compare) {
+    while (root != NULL && root != node) {
+        root = compare(node, root) < 0 ? root->left : root->right;
     }
-    c->stack[c->depth++] = node;
-}
-
-void tree_seek(struct tree_cursor *c, struct tree_node *root, const void *place,
-               tree_after_cb after) {
-    c->root = root;
-    c->depth = 0;
-    c->dropped_count = 0;
-    struct tree_node *node = root;
-    while (node != NULL) {
-        if (after(node, place)) {
-            push(c, node);
-            node = node->left;
-        } else {
-            node = node->right;
-        }
-    }
-}
-
-struct tree_node *tree_next(struct tree_cursor *c) {
-    if (c->depth == 0) {
-        return NULL;
-    }
-    struct tree_node *node = c->stack[--c->depth];
-    for (struct tree_node *n = node->right; n != NULL; n = n->left) {
-        push(c, n);
-    }
-    return node;
+    return root != NULL;
 }

@@ -104,12 +104,14 @@ static struct store_stamp stamp_of(const struct store *s, const struct record *r
 
 static RC write_change(struct store *s, const struct store_write *w, struct change *c,
                        struct store_written *out) {
-    const struct app *app = app_find(s, w->app_id);
-    const struct record *r = app == NULL ? NULL : app_find_record(app, w->key);
+    struct app *app = app_find(s, w->app_id);
+    struct record *r = app == NULL ? NULL : app_find_record(app, w->key);
     out->existed = r != NULL && record_state(r, w->now_unix_ms) == STORE_LIVE;
     TRY(check_counts(s, app, r, c, out));
     TRY(check_bytes(s, app, r, c, w->now_unix_ms, out));
     TRY(next_stamp(s, w, r, out));
+    c->app = app;
+    c->record = r;
     c->stamp = out->stamp;
     c->replaced = stamp_of(s, r);
     struct rc rc = change_apply(s, c);

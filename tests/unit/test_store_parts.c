@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The store's own structures, at sizes and in orders that the store itself rarely reaches. */
+#include "store/index.h"
 #include "store/log.h"
 #include "store/table.h"
 #include "store/tree.h"
@@ -11,7 +12,7 @@ static struct record *make_record(uint32_t key, uint64_t hash) {
     struct record *r = calloc(1, sizeof(*r) + sizeof(key));
     assert_non_null(r);
     r->key_len = sizeof(key);
-    r->order.priority = hash;
+    r->hash = hash;
     memcpy(record_key_ptr(r), &key, sizeof(key));
     return r;
 }
@@ -46,7 +47,7 @@ static void assert_all_found(const struct table *t, size_t from, size_t to) {
     for (size_t i = 0; i < COUNT; i++) {
         const struct record *r = records[i];
         const struct record *want = i >= from && i < to ? r : NULL;
-        assert_ptr_equal(table_find(t, r->order.priority, record_key(r)), want);
+        assert_ptr_equal(table_find(t, r->hash, record_key(r)), want);
     }
 }
 
@@ -84,10 +85,6 @@ static int compare(const struct tree_node *a, const struct tree_node *b) {
     return (a > b) - (a < b); /* Nodes of one array. */
 }
 
-static int is_after(const struct tree_node *node, const void *place) {
-    return node > (const struct tree_node *)place;
-}
-
 static struct tree_node nodes[COUNT];
 
 static struct tree_row {
@@ -100,26 +97,6 @@ static struct tree_row {
     { "tree_level", 0 },
 };
 
-/* Every step-th node from `first` on, seeking again where the stack was too small. */
-static void assert_walk(struct tree_node *root, size_t first, size_t step) {
-    struct tree_cursor c;
-    size_t at = first;
-    tree_seek(&c, root, first == 0 ? NULL : &nodes[first - 1], is_after);
-    for (;;) {
-        const struct tree_node *node = tree_next(&c);
-        if (node == NULL && c.dropped_count > 0) {
-            tree_seek(&c, root, &nodes[at - step], is_after);
-            node = tree_next(&c);
-        }
-        if (node == NULL) {
-            break;
-        }
-        assert_ptr_equal(node, &nodes[at]);
-        at += step;
-    }
-    assert_int_equal(at, COUNT);
-}
-
 static void test_tree(void **state) {
     const struct tree_row *c = *state;
     struct tree_node *root = NULL;
@@ -129,19 +106,103 @@ static void test_tree(void **state) {
         nodes[at] = (struct tree_node){ .priority = at * c->factor };
         tree_insert(&root, &nodes[at], compare);
     }
-    assert_walk(root, 0, 1);
-    assert_walk(root, 1234, 1);
-    for (size_t i = 0; i < COUNT; i++) {
-        if (i % 2 == 1) {
-            tree_remove(&root, &nodes[i], compare);
-        }
+    for (size_t i = 1; i < COUNT; i += 2) {
+        assert_true(tree_contains(root, &nodes[i], compare));
+        tree_remove(&root, &nodes[i], compare);
+        assert_false(tree_contains(root, &nodes[i], compare));
     }
-    assert_walk(root, 0, 2);
-    assert_ptr_equal(tree_first(root), &nodes[0]);
     for (size_t i = 0; i < COUNT; i += 2) {
+        assert_ptr_equal(tree_first(root), &nodes[i]);
         tree_remove(&root, &nodes[i], compare);
     }
     assert_null(root);
+}
+
+/* ---- The index ---- */
+
+/* Keys that share much or nothing, are prefixes of one another, or differ by trailing zeros. */
+static size_t make_key(size_t kind, size_t i, uint8_t out[static 200]) {
+    static const size_t shared_lens[] = { 0, 10, 43, 44, 45, 150 };
+    memset(out, 'p', 200);
+    if (kind == 6) { /* i zeros */
+        memset(out, 0, 200);
+        return 1 + i % 200;
+    }
+    size_t len = shared_lens[kind];
+    out[len++] = (uint8_t)(i >> 8);
+    out[len++] = (uint8_t)i;
+    return len + i % 3;
+}
+
+static struct index_row {
+    const char *name;
+    size_t kind;
+    size_t count;
+    size_t stride; /* Order of arrival and departure: coprime to the count. */
+} index_rows[] = {
+    { "index_rising", 1, 4999, 1 },        { "index_falling", 1, 4999, 4998 },
+    { "index_mixed", 0, 4999, 1237 },      { "index_shares_43", 2, 4999, 1237 },
+    { "index_shares_44", 3, 4999, 1237 },  { "index_shares_45", 4, 4999, 1237 },
+    { "index_shares_150", 5, 4999, 1237 }, { "index_zeros", 6, 199, 17 },
+    { "index_zeros_rising", 6, 199, 1 },
+};
+
+static struct record *make_keyed(size_t kind, size_t i) {
+    uint8_t key[200];
+    size_t len = make_key(kind, i, key);
+    struct record *r = calloc(1, sizeof(*r) + len);
+    assert_non_null(r);
+    r->key_len = (uint16_t)len;
+    memcpy(record_key_ptr(r), key, len);
+    return r;
+}
+
+static void assert_seeks(const struct index *index, size_t count, const bool *present) {
+    const struct record *want = NULL;
+    for (size_t i = count; i-- > 0;) { /* Kinds are in the order of i. */
+        struct index_place place = index_seek(index, record_key(records[i]), false);
+        assert_ptr_equal(index_next(&place), want);
+        want = present[i] ? records[i] : want;
+        place = index_seek(index, record_key(records[i]), true);
+        assert_ptr_equal(index_next(&place), want);
+    }
+    struct index_place place = index_seek(index, SPAN_EMPTY, true);
+    assert_ptr_equal(index_next(&place), want);
+}
+
+static void test_index(void **state) {
+    const struct index_row *c = *state;
+    static bool present[COUNT];
+    memset(present, 0, sizeof(present));
+    struct index index = { 0 };
+    struct index_pool pool = { 0 };
+    for (size_t i = 0; i < c->count; i++) {
+        records[i] = make_keyed(c->kind, i);
+    }
+    assert_seeks(&index, c->count, present);
+    for (size_t n = 0; n < c->count; n++) {
+        size_t i = n * c->stride % c->count;
+        assert_ok(index_reserve(&pool, &index));
+        index_insert(&index, &pool, records[i]);
+        present[i] = true;
+        if (n % 997 == 0 || n < 70) {
+            assert_int_equal(index_check(&index), n + 1);
+        }
+    }
+    assert_seeks(&index, c->count, present);
+    for (size_t n = 0; n < c->count; n++) {
+        size_t i = n * c->stride % c->count;
+        index_remove(&index, &pool, records[i]);
+        present[i] = false;
+        if (n % 499 == 0 || n + 150 > c->count) {
+            assert_int_equal(index_check(&index), c->count - n - 1);
+            assert_seeks(&index, c->count, present);
+        }
+    }
+    assert_null(index.root);
+    index_close(&index);
+    index_pool_close(&pool);
+    free_records();
 }
 
 /* ---- The log ---- */
@@ -203,6 +264,7 @@ int main(void) {
     size_t count = 0;
     TEST_ADD_ROWS(tests, count, test_table, hash_rows);
     TEST_ADD_ROWS(tests, count, test_tree, tree_rows);
+    TEST_ADD_ROWS(tests, count, test_index, index_rows);
     TEST_ADD_ROWS(tests, count, test_log, move_rows);
     return _cmocka_run_group_tests("store_parts", tests, count, NULL, NULL);
 }
