@@ -34,7 +34,7 @@ struct record {
     uint32_t sealed_len;
     uint16_t key_len;
     uint8_t flags;
-    struct record *chain; /* The table's bucket. */
+    struct record *chain; /* In an overfull bucket of the table. */
     uint64_t hash;
     /* key_len bytes of key follow. */
 };
@@ -48,7 +48,7 @@ struct timed {
     /* Sealed bytes follow. */
 };
 
-#define RECORD_BUCKET_BYTES sizeof(struct record *)
+#define RECORD_BUCKET_BYTES 32 /* 2.5 to a bucket of 64 bytes, and the segments. */
 #define RECORD_INDEX_BYTES 48  /* Where the index is at its emptiest. */
 #define RECORD_MALLOC_BYTES 32 /* Headers and rounding, of the record and of its body. */
 _Static_assert(sizeof(struct record) + sizeof(struct timed) + RECORD_BUCKET_BYTES +

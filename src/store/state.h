@@ -25,8 +25,8 @@ struct app {
     uint64_t expired_count;
 };
 
-_Static_assert(sizeof(struct app) + TABLE_SEGMENT_BUCKETS * sizeof(struct record *) +
-                       sizeof(struct record **) + sizeof(struct index_node) + 4 * 16 <=
+_Static_assert(sizeof(struct app) + TABLE_SEGMENT_BYTES + sizeof(uint8_t *) +
+                       sizeof(struct index_node) + 4 * 16 <=
                    STORE_NAMESPACE_BYTES,
                "the totals charge what a namespace costs");
 

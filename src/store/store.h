@@ -31,7 +31,7 @@ struct store; /* Opaque. */
 #define STORE_TTL_MS_MAX (UINT64_C(3653) * 24 * 3600 * 1000) /* 10 years. */
 /* What a record costs beside its key and its sealed bytes: its header, the queue entry of one that
  * dies by itself, its share of the hash table and of the indexes, and malloc's own rounding. */
-#define STORE_RECORD_BYTES 224
+#define STORE_RECORD_BYTES 256
 #define STORE_NAMESPACE_BYTES 2560
 /* Records that one list may step over beside those it gives; see store_list. */
 #define STORE_LIST_SKIP_MAX 1024
