@@ -461,7 +461,7 @@ static void test_quota_names_the_limit(void **state) {
     static const uint8_t secret[KDF_MASTER_BYTES] = { 1 };
     struct store_cfg cfg = fixture_store_cfg();
     cfg.app_bytes_max = 8192;
-    cfg.total_bytes_max = 12000;
+    cfg.total_bytes_max = 16000;
     cfg.tombstone_count_max = 2;
     struct fixture f;
     fixture_open_with(&f, secret, &cfg);
@@ -475,7 +475,7 @@ static void test_quota_names_the_limit(void **state) {
     assert_int_equal(put(&f, &first, NULL), SERVICE_ANSWERED);
     f.caller.app_id = 9;
     assert_failed(&f, put(&f, &first, NULL), RESOURCE_EXHAUSTED);
-    assert_non_null(strstr(f.call.why.text, "MAX_STORE_BYTES is 12000"));
+    assert_non_null(strstr(f.call.why.text, "MAX_STORE_BYTES is 16000"));
     f.caller.app_id = 7;
     static const char *const keys[] = { "x", "y", "z" };
     for (size_t i = 0; i < 3; i++) {
