@@ -165,7 +165,8 @@ static void test_list(void **state) {
 }
 
 static void answer_batch_derive(const struct scripted_request *r) {
-    Novakms__V1__ItemStatus bad = NOVAKMS__V1__ITEM_STATUS__INIT;
+    Novakms__V1__ItemStatus bad;
+    novakms__v1__item_status__init(&bad);
     bad.code = STATUS_INVALID_ARGUMENT;
     bad.message = text("path must not be blank");
     Novakms__V1__BatchDeriveItem first = NOVAKMS__V1__BATCH_DERIVE_ITEM__INIT;
@@ -245,7 +246,8 @@ static void answer_batch_put(const struct scripted_request *r) {
     assert_int_equal(in->durability, NOVAKMS__V1__DURABILITY__DURABILITY_ONE_PEER);
     novakms__v1__batch_put_request__free_unpacked(in, NULL);
     Novakms__V1__Stamp stamp = make_stamp(31);
-    Novakms__V1__ItemStatus odd = NOVAKMS__V1__ITEM_STATUS__INIT;
+    Novakms__V1__ItemStatus odd;
+    novakms__v1__item_status__init(&odd);
     odd.code = 999;
     Novakms__V1__BatchPutItem item = NOVAKMS__V1__BATCH_PUT_ITEM__INIT;
     item.stamp = &stamp;
@@ -322,7 +324,8 @@ static void test_whoami(void **state) {
 static void answer_status(const struct scripted_request *r) {
     Novakms__V1__DataStoreStatus store = NOVAKMS__V1__DATA_STORE_STATUS__INIT;
     store.total_keys = 4;
-    Novakms__V1__GetStatusResponse m = NOVAKMS__V1__GET_STATUS_RESPONSE__INIT;
+    Novakms__V1__GetStatusResponse m;
+    novakms__v1__get_status_response__init(&m);
     m.reason = text("starting");
     m.version = text("1.2.3");
     m.master_secret_hash = bin("hash");
@@ -349,7 +352,8 @@ static void test_status(void **state) {
 }
 
 static void answer_nodes(const struct scripted_request *r) {
-    Novakms__V1__Node node = NOVAKMS__V1__NODE__INIT;
+    Novakms__V1__Node node;
+    novakms__v1__node__init(&node);
     node.url = text("https://a:1");
     node.instance_id = 6;
     node.is_self = 1;
