@@ -166,9 +166,9 @@ static enum ctl_exit run_get(const struct ctl_options *o, struct novakms *client
         return ctl_write_bytes(STDOUT_FILENO, result->bytes, format);
     }
     return ctl_json_print(
-        json_pack("{s:o,s:s,s:o,s:I,s:b}", "value", ctl_json_bytes(result->bytes, format), "format",
+        json_pack("{s:o,s:s,s:o,s:o,s:b}", "value", ctl_json_bytes(result->bytes, format), "format",
                   format_name(format), "stamp", ctl_json_stamp(&result->stamp), "expires_unix_ms",
-                  (json_int_t)result->expires_unix_ms, "may_miss", (int)result->may_miss));
+                  ctl_json_u64(result->expires_unix_ms), "may_miss", (int)result->may_miss));
 }
 
 static enum ctl_exit run_delete(const struct ctl_options *o, struct novakms *client) {
@@ -198,9 +198,9 @@ static json_t *entry_json(const struct novakms_item *item, enum ctl_format forma
         key = ctl_json_bytes(item->key, text);
         name = format_name(text);
     }
-    return json_pack("{s:o,s:s,s:I,s:o,s:I}", "key", key, "format", name, "value_bytes",
-                     (json_int_t)item->value_bytes, "stamp", ctl_json_stamp(&item->stamp),
-                     "expires_unix_ms", (json_int_t)item->expires_unix_ms);
+    return json_pack("{s:o,s:s,s:o,s:o,s:o}", "key", key, "format", name, "value_bytes",
+                     ctl_json_u64(item->value_bytes), "stamp", ctl_json_stamp(&item->stamp),
+                     "expires_unix_ms", ctl_json_u64(item->expires_unix_ms));
 }
 
 /* Prints a page, or appends it to entries with --json. */
@@ -271,10 +271,10 @@ static enum ctl_exit run_whoami(const struct ctl_options *o, struct novakms *cli
     }
     const struct novakms_caller *c = &result->caller;
     if (o->json) {
-        return ctl_json_print(
-            json_pack("{s:o,s:I,s:I,s:I,s:b}", "wallet", ctl_json_wallet(c->wallet), "app_id",
-                      (json_int_t)c->app_id, "version_id", (json_int_t)c->version_id, "instance_id",
-                      (json_int_t)c->instance_id, "is_kms_member", (int)c->is_kms_member));
+        return ctl_json_print(json_pack(
+            "{s:o,s:o,s:o,s:o,s:b}", "wallet", ctl_json_wallet(c->wallet), "app_id",
+            ctl_json_u64(c->app_id), "version_id", ctl_json_u64(c->version_id), "instance_id",
+            ctl_json_u64(c->instance_id), "is_kms_member", (int)c->is_kms_member));
     }
     char wallet[NOVAKMS_WALLET_TEXT_BYTES];
     printf("wallet      %s\napp         %" PRIu64 "\nversion     %" PRIu64 "\ninstance    %" PRIu64
@@ -285,15 +285,15 @@ static enum ctl_exit run_whoami(const struct ctl_options *o, struct novakms *cli
 }
 
 static json_t *status_json(const struct novakms_node_status *n) {
-    return json_pack("{s:b,s:s,s:s,s:I,s:o,s:I,s:I,s:o,s:I,s:{s:I,s:I,s:I,s:I}}", "serving",
+    return json_pack("{s:b,s:s,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:{s:o,s:o,s:o,s:o}}", "serving",
                      (int)n->serving, "reason", n->reason, "version", n->version, "uptime_ms",
-                     (json_int_t)n->uptime_ms, "wallet", ctl_json_wallet(n->wallet), "chain_id",
-                     (json_int_t)n->chain_id, "kms_app_id", (json_int_t)n->kms_app_id,
+                     ctl_json_u64(n->uptime_ms), "wallet", ctl_json_wallet(n->wallet), "chain_id",
+                     ctl_json_u64(n->chain_id), "kms_app_id", ctl_json_u64(n->kms_app_id),
                      "master_secret_hash", ctl_json_bytes(n->master_secret_hash, CTL_FORMAT_HEX),
-                     "total_instances", (json_int_t)n->instance_count, "data_store", "namespaces",
-                     (json_int_t)n->namespace_count, "total_keys", (json_int_t)n->key_count,
-                     "total_bytes", (json_int_t)n->stored_bytes, "tombstones",
-                     (json_int_t)n->tombstone_count);
+                     "total_instances", ctl_json_u64(n->instance_count), "data_store", "namespaces",
+                     ctl_json_u64(n->namespace_count), "total_keys", ctl_json_u64(n->key_count),
+                     "total_bytes", ctl_json_u64(n->stored_bytes), "tombstones",
+                     ctl_json_u64(n->tombstone_count));
 }
 
 static enum ctl_exit run_status(const struct ctl_options *o, struct novakms *client) {
@@ -310,9 +310,12 @@ static enum ctl_exit run_status(const struct ctl_options *o, struct novakms *cli
     if (n->master_secret_hash.len == NOVAKMS_HASH_BYTES) {
         hex_encode((struct span){ n->master_secret_hash.ptr, NOVAKMS_HASH_BYTES }, hash);
     }
-    printf("serving      %s%s%s\nversion      %s\nuptime       %" PRIu64 " s\nwallet       %s\n",
-           n->serving ? "yes" : "no", n->serving ? "" : ": ", n->serving ? "" : n->reason,
-           n->version, n->uptime_ms / 1000, ctl_wallet_text(n->wallet, wallet));
+    printf("serving      %s", n->serving ? "yes" : "no: ");
+    ctl_print_text(stdout, n->serving ? "" : n->reason);
+    printf("\nversion      ");
+    ctl_print_text(stdout, n->version);
+    printf("\nuptime       %" PRIu64 " s\nwallet       %s\n", n->uptime_ms / 1000,
+           ctl_wallet_text(n->wallet, wallet));
     printf("chain        %" PRIu64 "\nkms app      %" PRIu64
            "\nsecret hash  %s\ninstances    %" PRIu64 "\n",
            n->chain_id, n->kms_app_id, hash, n->instance_count);
@@ -323,8 +326,8 @@ static enum ctl_exit run_status(const struct ctl_options *o, struct novakms *cli
 }
 
 static json_t *node_json(const struct novakms_node *n) {
-    return json_pack("{s:o,s:I,s:I,s:s,s:b}", "wallet", ctl_json_wallet(n->wallet), "instance_id",
-                     (json_int_t)n->instance_id, "version_id", (json_int_t)n->version_id, "url",
+    return json_pack("{s:o,s:o,s:o,s:s,s:b}", "wallet", ctl_json_wallet(n->wallet), "instance_id",
+                     ctl_json_u64(n->instance_id), "version_id", ctl_json_u64(n->version_id), "url",
                      n->url, "is_self", (int)n->is_self);
 }
 
@@ -338,9 +341,11 @@ static enum ctl_exit run_nodes(const struct ctl_options *o, struct novakms *clie
         const struct novakms_node *n = &result->nodes[i];
         char wallet[NOVAKMS_WALLET_TEXT_BYTES];
         if (!o->json) {
-            printf("%s  instance %" PRIu64 "  version %" PRIu64 "  %s%s\n",
-                   ctl_wallet_text(n->wallet, wallet), n->instance_id, n->version_id, n->url,
-                   n->is_self ? "  (answered)" : "");
+            printf("%s  instance %" PRIu64 "  version %" PRIu64 "%s",
+                   ctl_wallet_text(n->wallet, wallet), n->instance_id, n->version_id,
+                   n->url[0] == '\0' ? "" : "  ");
+            ctl_print_text(stdout, n->url);
+            printf("%s\n", n->is_self ? "  (answered)" : "");
         } else if (json_array_append_new(nodes, node_json(n)) != 0) {
             json_decref(nodes);
             ctl_complain("out of memory.");

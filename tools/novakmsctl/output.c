@@ -16,6 +16,16 @@
 
 #define COMPLAINT_BYTES 1024
 
+void ctl_print_text(FILE *file, const char *text) {
+    for (const char *c = text; *c != '\0'; c++) {
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) {
+            (void)fprintf(file, "\\x%02x", (unsigned)(unsigned char)*c);
+        } else {
+            (void)fputc(*c, file);
+        }
+    }
+}
+
 void ctl_complain(const char *format, ...) {
     char text[COMPLAINT_BYTES];
     va_list args;
@@ -23,13 +33,7 @@ void ctl_complain(const char *format, ...) {
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     (void)fputs("novakmsctl: ", stderr);
-    for (const char *c = text; *c != '\0'; c++) {
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) {
-            (void)fprintf(stderr, "\\x%02x", (unsigned)(unsigned char)*c);
-        } else {
-            (void)fputc(*c, stderr);
-        }
-    }
+    ctl_print_text(stderr, text);
     (void)fputc('\n', stderr);
 }
 
@@ -97,6 +101,12 @@ json_t *ctl_json_bytes(struct novakms_span bytes, enum ctl_format format) {
     json_t *string = text == NULL ? NULL : json_string(text);
     ctl_free(text);
     return string;
+}
+
+json_t *ctl_json_u64(uint64_t value) {
+    char text[24];
+    (void)snprintf(text, sizeof(text), "%" PRIu64, value);
+    return value <= INT64_MAX ? json_integer((json_int_t)value) : json_string(text);
 }
 
 const char *ctl_wallet_text(const uint8_t wallet[static NOVAKMS_WALLET_BYTES],

@@ -3,12 +3,15 @@
  * keys or values are wiped. One thread. */
 #pragma once
 
+#include <stdio.h>
+
 #include <jansson.h>
 
 #include "options.h"
 
-/* Writes "novakmsctl: <sentence>" to stderr. Control characters are escaped: some of the text is a
- * server's. */
+/* Writes text with control characters escaped, because a server chose it. */
+void ctl_print_text(FILE *file, const char *text);
+/* Writes "novakmsctl: <sentence>" to stderr. */
 void ctl_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Wipes and frees memory of malloc. Accepts NULL. */
@@ -20,6 +23,8 @@ enum ctl_exit ctl_json_print(json_t *value);
 /* Gives a JSON string of bytes in format; NULL when memory is out. Raw bytes that are not UTF-8
  * cannot be one: they give NULL too. */
 json_t *ctl_json_bytes(struct novakms_span bytes, enum ctl_format format);
+/* Gives a JSON integer; a string over 2^63-1, which JSON libraries do not hold. */
+json_t *ctl_json_u64(uint64_t value);
 /* Gives a JSON string of a wallet. */
 json_t *ctl_json_wallet(const uint8_t wallet[static NOVAKMS_WALLET_BYTES]);
 /* Gives {"hlc": .., "writer": ".."}, or null for no stamp. */
