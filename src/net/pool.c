@@ -15,6 +15,8 @@
 
 #define POOL_NICE 10
 #define CLOSE_TURNS_MAX 100
+/* What a handshake under way has left when the server stops. */
+#define DRAIN_HANDSHAKE_MS 1000u
 
 static void update_listener(struct net_pool *pool);
 
@@ -389,10 +391,21 @@ void pool_close(struct net_pool **p) {
     free(pool);
 }
 
+/* So that a peer that says nothing does not hold up the stop, and one that does gets its goaway. */
+static void hurry(struct net_conn *conn, uint64_t now_ms) {
+    uint64_t left_ms = now_ms - conn->created_at_ms + DRAIN_HANDSHAKE_MS;
+    if (conn->state == CONN_HANDSHAKE && left_ms < conn->limits.handshake_timeout_ms) {
+        conn->limits.handshake_timeout_ms = (uint32_t)left_ms;
+    }
+}
+
 void pool_drain(void *arg) {
     struct net_pool *pool = arg;
     pool->is_draining = true;
     update_listener(pool);
+    for (struct net_conn *conn = pool->io->conns; conn != NULL; conn = conn->next) {
+        hurry(conn, net_io_now_ms(pool->io));
+    }
     check_drained(pool);
 }
 

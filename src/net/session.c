@@ -78,6 +78,17 @@ static void refuse_frame(struct session *s, const char *why) {
     dismiss(s, STATUS_INVALID_ARGUMENT, why);
 }
 
+static void refuse_input(struct session *s, enum err err, const char *why) {
+    char text[STATUS_TEXT_BYTES];
+    if (err != E_TOO_BIG) {
+        refuse_frame(s, why);
+        return;
+    }
+    (void)snprintf(text, sizeof(text), "%s: %zu bytes a frame, %u of them its header", why,
+                   s->frame_bytes_max, FRAME_HEADER_BYTES_MAX);
+    refuse_frame(s, text);
+}
+
 static void take_request(struct session *s, const struct frame *frame) {
     const novakms_v1_Request *request = &frame->header.kind.request;
     if (request->call_id <= s->last_call_id) {
@@ -157,7 +168,7 @@ static size_t on_data(struct net_conn *conn, struct span input) {
             break;
         }
         if (rc.err != E_OK) {
-            refuse_frame(s, why);
+            refuse_input(s, rc.err, why);
             return input.len;
         }
         take_frame(s, &w->frame);
