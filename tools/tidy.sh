@@ -29,6 +29,7 @@ ban "$word(localtime|gmtime|asctime|ctime|inet_ntoa|gethostbyname|getservbyname|
     'not safe with threads' src tools
 ban "$word(memcmp|bcmp)\(" 'secret_equal for secrets, span_equal for public bytes' \
     src/{auth,bootstrap,client,crypto,http,identity,net,node,registry,replica,service,store,wire}
+ban '^ {16,}(if|for|while|switch|do) ' 'nesting: at most 3 levels in a function' src tools
 ban 'goto ' 'AUTO and early returns replace goto' src
 
 ban '#include [<"](uv\.h|curl/|mbedtls/(ssl|net_sockets)\.h|pthread\.h|threads\.h|sys/(socket|random|time)\.h|netinet/|poll\.h|unistd\.h|fcntl\.h)' \
