@@ -90,7 +90,7 @@ RC process_start_echo(struct server_process *out, const struct identity_signer *
     struct rc rc = pid > 0 ? read_within(pipe_fds[0], &out->port, sizeof(out->port)) : ERR(IO);
     (void)close(pipe_fds[0]);
     if (rc.err != E_OK) {
-        process_stop(out);
+        (void)process_stop(out); /* What failed is reported already. */
     }
     return rc;
 }
@@ -172,7 +172,7 @@ RC process_start_node(struct server_process *out, const struct node_cfg *cfg) {
     out->pid = pid > 0 ? pid : 0;
     struct rc rc = pid > 0 ? wait_for_node(out) : ERR(IO);
     if (rc.err != E_OK) {
-        process_stop(out);
+        (void)process_stop(out); /* What failed is reported already. */
     }
     return rc;
 }
@@ -184,13 +184,15 @@ static int remove_cb(const char *path, const struct stat *stat, int kind, struct
     return remove(path);
 }
 
-void process_stop(struct server_process *server) {
+bool process_stop(struct server_process *server) {
+    int code = 0;
     if (server->pid > 0) {
         (void)kill(server->pid, SIGTERM);
-        (void)waitpid(server->pid, NULL, 0);
+        (void)waitpid(server->pid, &code, 0);
     }
     if (server->dir[0] != '\0') {
         (void)nftw(server->dir, remove_cb, 8, FTW_DEPTH | FTW_PHYS);
     }
     *server = (struct server_process){ 0 };
+    return code == 0;
 }

@@ -2,6 +2,7 @@
 /* The measured processes: starting them, and what the kernel says they used. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -31,5 +32,6 @@ struct node_cfg {
 };
 /* Runs `nova-kms --dev` in a new directory, without rate limit, and waits until it serves. */
 RC process_start_node(struct server_process *out, const struct node_cfg *cfg);
-/* SIGTERM, waits, and removes the directory. Accepts a stopped one. */
-void process_stop(struct server_process *server);
+/* SIGTERM, waits, and removes the directory. Whether it ended with exit status 0: a node that a
+ * sanitizer watches does not when there was something to report. Accepts a stopped one. */
+bool process_stop(struct server_process *server);

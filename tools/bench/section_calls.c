@@ -145,6 +145,8 @@ RC section_calls(struct bench *bench, json_t *out) {
     if (rc.err == E_OK) {
         rc = run_shapes(bench, &node, out);
     }
-    bench_node_stop(&node);
+    if (!bench_node_stop(&node) && rc.err == E_OK) {
+        rc = ERR(IO);
+    }
     return rc;
 }

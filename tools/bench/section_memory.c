@@ -44,7 +44,9 @@ RC section_memory(struct bench *bench, json_t *out) {
     if (rc.err == E_OK) {
         rc = run_memory(bench, &node, out);
     }
-    bench_node_stop(&node);
+    if (!bench_node_stop(&node) && rc.err == E_OK) {
+        rc = ERR(IO);
+    }
     return rc;
 }
 
@@ -122,6 +124,8 @@ RC section_keys(struct bench *bench, json_t *out) {
     if (rc.err == E_OK) {
         rc = run_keys(bench, &node, out);
     }
-    bench_node_stop(&node);
+    if (!bench_node_stop(&node) && rc.err == E_OK) {
+        rc = ERR(IO);
+    }
     return rc;
 }

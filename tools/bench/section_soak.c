@@ -40,7 +40,9 @@ RC section_soak(struct bench *bench, json_t *out) {
     if (rc.err == E_OK) {
         rc = run_windows(bench, &node, result, out);
     }
-    bench_node_stop(&node);
+    if (!bench_node_stop(&node) && rc.err == E_OK) {
+        rc = ERR(IO);
+    }
     free(result);
     return rc;
 }

@@ -42,7 +42,9 @@ RC section_handshakes(struct bench *bench, json_t *out) {
     if (rc.err == E_OK) {
         rc = run_handshakes(bench, &node, out);
     }
-    bench_node_stop(&node);
+    if (!bench_node_stop(&node) && rc.err == E_OK) {
+        rc = ERR(IO);
+    }
     return rc;
 }
 
@@ -117,7 +119,9 @@ RC section_storm(struct bench *bench, json_t *out) {
     if (rc.err == E_OK) {
         report_storm(&results[0], &results[1], out);
     }
-    bench_node_stop(&node);
+    if (!bench_node_stop(&node) && rc.err == E_OK) {
+        rc = ERR(IO);
+    }
     free(results);
     return rc;
 }

@@ -63,10 +63,11 @@ RC bench_node_start(const struct bench *bench, const char *const *environment,
     return tls_setup_init(&out->tls, MBEDTLS_SSL_IS_CLIENT, &signer, rpc_alpn);
 }
 
-void bench_node_stop(struct bench_node *node) {
-    process_stop(&node->server);
+bool bench_node_stop(struct bench_node *node) {
+    bool clean = process_stop(&node->server);
     tls_setup_close(&node->tls);
     identity_keyfile_close(&node->app);
+    return clean;
 }
 
 struct load_cfg bench_load(const struct bench *bench, const struct bench_node *node) {
@@ -91,7 +92,7 @@ static RC open_bench(struct bench *bench) {
 }
 
 static void close_bench(struct bench *bench) {
-    process_stop(&bench->echo);
+    (void)process_stop(&bench->echo); /* Killed: it serves until then. */
     tls_setup_close(&bench->stranger_tls);
     identity_keyfile_close(&bench->stranger);
 }

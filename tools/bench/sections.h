@@ -60,7 +60,8 @@ struct bench_node {
 /* environment: "NAME=value", NULL-terminated, or NULL. */
 RC bench_node_start(const struct bench *bench, const char *const *environment,
                     struct bench_node *out);
-void bench_node_stop(struct bench_node *node);
+/* As process_stop. */
+bool bench_node_stop(struct bench_node *node);
 /* A load on it; the caller changes what it needs. */
 struct load_cfg bench_load(const struct bench *bench, const struct bench_node *node);
 
