@@ -18,9 +18,9 @@ static void call_free(struct client_call *call) {
 
 /* Hands the result to the program. */
 static void tell(struct client_call *call, struct novakms_result *result) {
-    struct novakms *k = call->client;
-    DL_DELETE(k->calls, call);
-    k->told_count++;
+    struct novakms *client = call->client;
+    DL_DELETE(client->calls, call);
+    client->told_count++;
     novakms_result_cb result_cb = call->result_cb;
     void *data = call->data;
     call_free(call);
@@ -38,11 +38,11 @@ static struct novakms_result *failed_result(const struct status *why) {
     return &r->public;
 }
 
-void client_tell_ready(struct novakms *k) {
+void client_tell_ready(struct novakms *client) {
     /* Calls that a callback adds wait for the next turn. */
-    uint64_t last_id = k->last_id;
+    uint64_t last_id = client->last_id;
     for (;;) {
-        struct client_call *call = k->calls;
+        struct client_call *call = client->calls;
         while (call != NULL && (call->ready == NULL || call->id > last_id)) {
             call = call->next;
         }
@@ -66,32 +66,32 @@ static void tell_later(struct client_call *call, const struct status *why) {
 
 /* ---- Stamps ---- */
 
-static void raise_seen(struct novakms *k, const struct novakms_stamp *stamp) {
-    if (client_stamp_compare(stamp, &k->seen) > 0) {
-        k->seen = *stamp;
+static void raise_seen(struct novakms *client, const struct novakms_stamp *stamp) {
+    if (client_stamp_compare(stamp, &client->seen) > 0) {
+        client->seen = *stamp;
     }
 }
 
 /* The write that was shown may be gone with its node: later reads must not wait for it. */
 static void forget_seen(struct client_call *call) {
-    struct novakms *k = call->client;
-    if (client_stamp_compare(&k->seen, &call->seen_sent) == 0) {
-        k->seen = (struct novakms_stamp){ 0 };
+    struct novakms *client = call->client;
+    if (client_stamp_compare(&client->seen, &call->seen_sent) == 0) {
+        client->seen = (struct novakms_stamp){ 0 };
     }
 }
 
 static void show_seen(struct client_call *call) {
-    struct novakms *k = call->client;
-    call->seen_sent = k->seen;
+    struct novakms *client = call->client;
+    call->seen_sent = client->seen;
     if (call->op->seen_offset == 0) {
         return;
     }
     Novakms__V1__Stamp **field =
         (Novakms__V1__Stamp **)(void *)((char *)call->request + call->op->seen_offset);
     *field = NULL;
-    if (k->seen.hlc != 0) {
+    if (client->seen.hlc != 0) {
         novakms__v1__stamp__init(call->seen_message);
-        call->seen_message->hlc = k->seen.hlc;
+        call->seen_message->hlc = client->seen.hlc;
         call->seen_message->writer =
             (ProtobufCBinaryData){ NOVAKMS_WRITER_BYTES, call->seen_sent.writer };
         *field = call->seen_message;
@@ -155,30 +155,30 @@ static bool may_repeat(const struct client_call *call, const struct net_outcome 
 }
 
 static bool should_repeat(const struct client_call *call, const struct net_outcome *outcome) {
-    const struct novakms *k = call->client;
+    const struct novakms *client = call->client;
     bool elsewhere = false;
-    if (k->is_closing || !may_repeat(call, outcome, &elsewhere) ||
+    if (client->is_closing || !may_repeat(call, outcome, &elsewhere) ||
         clock_mono_ms() >= call->deadline_at_ms) {
         return false;
     }
-    uint32_t servers = (uint32_t)k->server_count;
-    uint32_t count_max = k->attempt_count_max > servers ? k->attempt_count_max : servers;
+    uint32_t servers = (uint32_t)client->server_count;
+    uint32_t count_max = client->attempt_count_max > servers ? client->attempt_count_max : servers;
     return call->attempt_count < (elsewhere ? servers : count_max);
 }
 
 static void on_answer(const ProtobufCMessage *message, void *data) {
     struct client_call *call = data;
-    struct novakms *k = call->client;
-    const struct net_outcome *outcome = net_channel_outcome(k->channels[call->server_idx]);
+    struct novakms *client = call->client;
+    const struct net_outcome *outcome = net_channel_outcome(client->channels[call->server_idx]);
     call->channel_call_id = 0;
     if (message != NULL) {
-        k->preferred_idx = call->server_idx;
+        client->preferred_idx = call->server_idx;
         tell(call, read_answer(call, message));
         return;
     }
     if (should_repeat(call, outcome)) {
         struct net_outcome first = *outcome;
-        call->server_idx = (call->server_idx + 1) % k->server_count;
+        call->server_idx = (call->server_idx + 1) % client->server_count;
         if (attempt(call, &first.status).err != E_OK) {
             tell(call, read_failure(call, &first));
         }
@@ -188,9 +188,9 @@ static void on_answer(const ProtobufCMessage *message, void *data) {
 }
 
 static RC attempt(struct client_call *call, struct status *why) {
-    struct novakms *k = call->client;
-    TRY(client_refresh(k, why));
-    struct net_channel *channel = k->channels[call->server_idx];
+    struct novakms *client = call->client;
+    TRY(client_refresh(client, why));
+    struct net_channel *channel = client->channels[call->server_idx];
     ProtobufCService *service = net_channel_service(channel, call->op->service);
     if (service == NULL) {
         status_set(why, STATUS_RESOURCE_EXHAUSTED, "out of memory");
@@ -203,13 +203,13 @@ static RC attempt(struct client_call *call, struct status *why) {
     call->attempt_count++;
     show_seen(call);
     net_channel_set_timeout(channel, (uint32_t)left_ms);
-    uint64_t told_count = k->told_count;
+    uint64_t told_count = client->told_count;
     service->invoke(service, (unsigned)(method - call->op->service->methods), call->request,
                     on_answer, call);
-    if (k->told_count == told_count) { /* Otherwise memory was out, and the call is gone. */
+    if (client->told_count == told_count) { /* Otherwise memory was out, and the call is gone. */
         call->channel_call_id = net_channel_last_call(channel);
     }
-    net_channel_set_timeout(channel, k->timeout_ms); /* For the stubs' own callers. */
+    net_channel_set_timeout(channel, client->timeout_ms); /* For the stubs' own callers. */
     return OK;
 }
 
@@ -217,8 +217,8 @@ static RC attempt(struct client_call *call, struct status *why) {
 
 /* Checks the arguments and makes the first try. */
 static RC begin(struct client_call *call, const void *args, struct status *why) {
-    struct novakms *k = call->client;
-    if (call->op->needs_identity && !k->identity.exists) {
+    struct novakms *client = call->client;
+    if (call->op->needs_identity && !client->identity.exists) {
         status_set(why, STATUS_UNAUTHENTICATED, "%s needs an identity, and the client has none",
                    call->op->method);
         return ERR(DENIED);
@@ -239,33 +239,34 @@ static RC begin(struct client_call *call, const void *args, struct status *why) 
     return attempt(call, why);
 }
 
-static uint32_t timeout_of(const struct novakms *k, const struct client_op *op, const void *args) {
+static uint32_t timeout_of(const struct novakms *client, const struct client_op *op,
+                           const void *args) {
     uint32_t timeout_ms = 0;
     memcpy(&timeout_ms, (const char *)args + op->timeout_offset, sizeof(timeout_ms));
-    timeout_ms = timeout_ms == 0 ? k->timeout_ms : timeout_ms;
+    timeout_ms = timeout_ms == 0 ? client->timeout_ms : timeout_ms;
     return timeout_ms > NOVAKMS_TIMEOUT_MAX_MS ? NOVAKMS_TIMEOUT_MAX_MS : timeout_ms;
 }
 
-uint64_t client_start(struct novakms *k, const struct client_op *op, const void *args, void *data,
-                      novakms_result_cb result_cb) {
+uint64_t client_start(struct novakms *client, const struct client_op *op, const void *args,
+                      void *data, novakms_result_cb result_cb) {
     static const struct novakms_plain_args plain = { 0 };
     struct client_call *call = calloc(1, sizeof(*call));
-    if (call == NULL || k->is_closing) {
+    if (call == NULL || client->is_closing) {
         free(call);
         return 0;
     }
     args = args == NULL ? &plain : args;
-    uv_update_time(k->loop);
+    uv_update_time(client->loop);
     arena_init(&call->arena, CLIENT_REQUEST_BYTES_MAX);
-    uint64_t id = ++k->last_id;
+    uint64_t id = ++client->last_id;
     call->id = id;
-    call->client = k;
+    call->client = client;
     call->op = op;
     call->data = data;
     call->result_cb = result_cb;
-    call->server_idx = k->preferred_idx;
-    call->deadline_at_ms = clock_mono_ms() + timeout_of(k, op, args);
-    DL_APPEND(k->calls, call);
+    call->server_idx = client->preferred_idx;
+    call->deadline_at_ms = clock_mono_ms() + timeout_of(client, op, args);
+    DL_APPEND(client->calls, call);
     struct status why = { 0 };
     if (begin(call, args, &why).err != E_OK) {
         tell_later(call, &why);
@@ -273,11 +274,11 @@ uint64_t client_start(struct novakms *k, const struct client_op *op, const void 
     return id;
 }
 
-void novakms_cancel(struct novakms *k, uint64_t id) {
+void novakms_cancel(struct novakms *client, uint64_t id) {
     struct client_call *call = NULL;
-    DL_SEARCH_SCALAR(k->calls, call, id, id);
+    DL_SEARCH_SCALAR(client->calls, call, id, id);
     if (call != NULL && call->channel_call_id != 0) {
-        net_channel_cancel(k->channels[call->server_idx], call->channel_call_id);
+        net_channel_cancel(client->channels[call->server_idx], call->channel_call_id);
     }
 }
 
@@ -285,10 +286,10 @@ static void keep_result(void *data, struct novakms_result *result) {
     *(struct novakms_result **)data = result;
 }
 
-enum novakms_code client_wait(struct novakms *k, const struct client_op *op, const void *args,
+enum novakms_code client_wait(struct novakms *client, const struct client_op *op, const void *args,
                               struct novakms_result **out) {
     *out = NULL;
-    if (!k->owns_loop || k->is_running) {
+    if (!client->owns_loop || client->is_running) {
         struct status why;
         status_set(&why, STATUS_FAILED_PRECONDITION,
                    "waiting calls work on a client's own loop and outside its callbacks; use %s",
@@ -296,14 +297,14 @@ enum novakms_code client_wait(struct novakms *k, const struct client_op *op, con
         *out = failed_result(&why);
         return (*out)->code;
     }
-    k->is_running = true;
-    (void)uv_run(k->loop, UV_RUN_NOWAIT); /* What the servers said since the last call. */
-    if (client_start(k, op, args, out, keep_result) == 0) {
+    client->is_running = true;
+    (void)uv_run(client->loop, UV_RUN_NOWAIT); /* What the servers said since the last call. */
+    if (client_start(client, op, args, out, keep_result) == 0) {
         *out = client_result_nomem();
     }
     while (*out == NULL) {
-        (void)uv_run(k->loop, UV_RUN_ONCE);
+        (void)uv_run(client->loop, UV_RUN_ONCE);
     }
-    k->is_running = false;
+    client->is_running = false;
     return (*out)->code;
 }

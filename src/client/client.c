@@ -27,12 +27,12 @@ struct novakms_span novakms_text(const char *text) {
 /* ---- Credential ---- */
 
 /* Makes a credential (or none, without an identity) and what TLS needs beside it. */
-static RC make_tls(struct novakms *k, struct identity_credential **credential,
+static RC make_tls(struct novakms *client, struct identity_credential **credential,
                    struct tls_config **tls, struct status *why) {
-    if (k->identity.exists) {
+    if (client->identity.exists) {
         const struct identity_credential_cfg cfg = {
-            .signer = &k->identity.signer,
-            .chain_id = k->chain_id,
+            .signer = &client->identity.signer,
+            .chain_id = client->chain_id,
             .not_before_unix_s = clock_unix_ms() / 1000 - CLIENT_CREDENTIAL_BACKDATE_S,
             .lifetime_s = CLIENT_CREDENTIAL_S,
         };
@@ -42,7 +42,7 @@ static RC make_tls(struct novakms *k, struct identity_credential **credential,
     }
     const struct tls_client_cfg tls_cfg = {
         .credential = *credential,
-        .verify = { .chain_id = k->chain_id, .skew_s = CLIENT_SKEW_S },
+        .verify = { .chain_id = client->chain_id, .skew_s = CLIENT_SKEW_S },
         .alpn = TLS_ALPN_NOVAKMS,
     };
     struct rc rc = tls_config_client(tls, &tls_cfg);
@@ -53,66 +53,66 @@ static RC make_tls(struct novakms *k, struct identity_credential **credential,
 }
 
 /* Whether the credential at hand will do for connections made now. */
-static bool is_fresh(const struct novakms *k) {
-    if (k->tls == NULL || !k->identity.exists) {
-        return k->tls != NULL;
+static bool is_fresh(const struct novakms *client) {
+    if (client->tls == NULL || !client->identity.exists) {
+        return client->tls != NULL;
     }
     uint64_t now_unix_s = clock_unix_ms() / 1000;
-    uint64_t not_after_unix_s = identity_credential_not_after_unix_s(k->credential);
+    uint64_t not_after_unix_s = identity_credential_not_after_unix_s(client->credential);
     /* A clock set back makes it too new as well. */
     return now_unix_s + CLIENT_CREDENTIAL_LEFT_S < not_after_unix_s &&
            now_unix_s + CLIENT_CREDENTIAL_S > not_after_unix_s;
 }
 
-RC client_refresh(struct novakms *k, struct status *why) {
-    if (is_fresh(k)) {
+RC client_refresh(struct novakms *client, struct status *why) {
+    if (is_fresh(client)) {
         return OK;
     }
     struct identity_credential *credential = NULL;
     struct tls_config *tls = NULL;
-    struct rc rc = make_tls(k, &credential, &tls, why);
+    struct rc rc = make_tls(client, &credential, &tls, why);
     if (rc.err != E_OK) {
         identity_credential_close(&credential);
         return rc;
     }
-    identity_credential_close(&k->credential);
-    tls_config_close(&k->tls);
-    k->credential = credential;
-    k->tls = tls;
-    for (size_t i = 0; i < k->server_count; i++) {
-        net_channel_set_tls(k->channels[i], tls);
+    identity_credential_close(&client->credential);
+    tls_config_close(&client->tls);
+    client->credential = credential;
+    client->tls = tls;
+    for (size_t i = 0; i < client->server_count; i++) {
+        net_channel_set_tls(client->channels[i], tls);
     }
     return OK;
 }
 
 /* ---- Opening ---- */
 
-static RC add_server(struct novakms *k, const struct novakms_cfg *cfg, const char *target,
+static RC add_server(struct novakms *client, const struct novakms_cfg *cfg, const char *target,
                      struct status *why) {
-    if (k->server_count == NOVAKMS_SERVER_COUNT_MAX) {
+    if (client->server_count == NOVAKMS_SERVER_COUNT_MAX) {
         status_set(why, STATUS_INVALID_ARGUMENT, "at most %d servers are allowed",
                    NOVAKMS_SERVER_COUNT_MAX);
         return ERR(INVALID);
     }
     const struct net_channel_cfg channel_cfg = {
-        .io = k->io,
+        .io = client->io,
         .target = target,
-        .tls = k->tls,
+        .tls = client->tls,
         .check = client_trust_check,
-        .check_ctx = &k->trust,
-        .timeout_ms = k->timeout_ms,
+        .check_ctx = &client->trust,
+        .timeout_ms = client->timeout_ms,
         .connect_timeout_ms = cfg->connect_timeout_ms,
         .handshake_timeout_ms = cfg->connect_timeout_ms,
         .keepalive_ms = cfg->keepalive_ms,
     };
-    TRY(net_channel_init(&k->channels[k->server_count], &channel_cfg, why));
-    k->server_count++;
-    k->open_count++;
+    TRY(net_channel_init(&client->channels[client->server_count], &channel_cfg, why));
+    client->server_count++;
+    client->open_count++;
     return OK;
 }
 
 /* Reads "host:port,host:port". */
-static RC add_servers(struct novakms *k, const struct novakms_cfg *cfg, struct status *why) {
+static RC add_servers(struct novakms *client, const struct novakms_cfg *cfg, struct status *why) {
     const char *at = cfg->servers;
     if (at == NULL) {
         status_set(why, STATUS_INVALID_ARGUMENT, "servers must name at least one HOST:PORT");
@@ -123,7 +123,7 @@ static RC add_servers(struct novakms *k, const struct novakms_cfg *cfg, struct s
         char target[NET_TARGET_BYTES];
         (void)snprintf(target, sizeof(target), "%.*s",
                        len < sizeof(target) ? (int)len : (int)sizeof(target) - 1, at);
-        TRY(add_server(k, cfg, target, why));
+        TRY(add_server(client, cfg, target, why));
         at = at[len] == ',' ? at + len + 1 : NULL;
     }
     return OK;
@@ -145,56 +145,56 @@ static RC check_limits(const struct novakms_cfg *cfg, struct status *why) {
 }
 
 /* Everything but the loop and its handles. */
-static RC fill(struct novakms *k, const struct novakms_cfg *cfg, struct status *why) {
+static RC fill(struct novakms *client, const struct novakms_cfg *cfg, struct status *why) {
     TRY(check_limits(cfg, why));
-    k->chain_id = cfg->chain_id == 0 ? NOVAKMS_CHAIN_ID_DEFAULT : cfg->chain_id;
-    k->timeout_ms = cfg->timeout_ms == 0 ? NOVAKMS_TIMEOUT_DEFAULT_MS : cfg->timeout_ms;
-    k->attempt_count_max =
+    client->chain_id = cfg->chain_id == 0 ? NOVAKMS_CHAIN_ID_DEFAULT : cfg->chain_id;
+    client->timeout_ms = cfg->timeout_ms == 0 ? NOVAKMS_TIMEOUT_DEFAULT_MS : cfg->timeout_ms;
+    client->attempt_count_max =
         cfg->attempt_count_max == 0 ? CLIENT_ATTEMPT_COUNT_DEFAULT : cfg->attempt_count_max;
-    TRY(client_trust_init(&k->trust, cfg->registry_path, cfg->server_wallets, why));
-    TRY(client_identity_init(&k->identity, cfg, why));
+    TRY(client_trust_init(&client->trust, cfg->registry_path, cfg->server_wallets, why));
+    TRY(client_identity_init(&client->identity, cfg, why));
     TRY(random_mbedtls_init());
-    TRY(client_refresh(k, why));
-    return add_servers(k, cfg, why);
+    TRY(client_refresh(client, why));
+    return add_servers(client, cfg, why);
 }
 
-static void free_client(struct novakms *k) {
-    client_trust_close(&k->trust);
-    identity_credential_close(&k->credential);
-    tls_config_close(&k->tls);
-    client_identity_close(&k->identity);
-    if (k->owns_loop) {
-        int error = uv_loop_close(k->loop);
+static void free_client(struct novakms *client) {
+    client_trust_close(&client->trust);
+    identity_credential_close(&client->credential);
+    tls_config_close(&client->tls);
+    client_identity_close(&client->identity);
+    if (client->owns_loop) {
+        int error = uv_loop_close(client->loop);
         ASSERT(error == 0); /* Every handle was closed and the loop ran. */
     }
-    free(k);
+    free(client);
 }
 
 /* Starts a client that only needs to be filled. */
 static RC make(struct novakms **out, struct uv_loop_s *loop) {
     *out = NULL;
-    struct novakms *k = calloc(1, sizeof(*k));
-    ENSURE(k != NULL, NOMEM);
-    k->owns_loop = loop == NULL;
-    k->loop = loop == NULL ? &k->own_loop : loop;
-    if (k->owns_loop && uv_loop_init(k->loop) != 0) {
-        free(k);
+    struct novakms *client = calloc(1, sizeof(*client));
+    ENSURE(client != NULL, NOMEM);
+    client->owns_loop = loop == NULL;
+    client->loop = loop == NULL ? &client->own_loop : loop;
+    if (client->owns_loop && uv_loop_init(client->loop) != 0) {
+        free(client);
         return ERR(NOMEM);
     }
-    k->budget.bytes_max = CLIENT_BUFFER_BYTES_MAX;
-    struct rc rc = net_io_init(&k->io, k->loop, &k->budget);
+    client->budget.bytes_max = CLIENT_BUFFER_BYTES_MAX;
+    struct rc rc = net_io_init(&client->io, client->loop, &client->budget);
     if (rc.err != E_OK) {
-        free_client(k);
+        free_client(client);
         return rc;
     }
-    int error = uv_timer_init(k->loop, &k->ready_timer);
+    int error = uv_timer_init(client->loop, &client->ready_timer);
     ASSERT(error == 0); /* Cannot fail: it only fills the struct. */
-    error = uv_timer_init(k->loop, &k->poll_timer);
+    error = uv_timer_init(client->loop, &client->poll_timer);
     ASSERT(error == 0);
-    k->ready_timer.data = k;
-    k->poll_timer.data = k;
-    k->handle_count = 2;
-    *out = k;
+    client->ready_timer.data = client;
+    client->poll_timer.data = client;
+    client->handle_count = 2;
+    *out = client;
     return OK;
 }
 
@@ -231,70 +231,74 @@ enum novakms_code novakms_open(const struct novakms_cfg *cfg, struct novakms **o
 /* ---- Closing: channels, then the connections' io, then our timers ---- */
 
 static void on_handle_closed(uv_handle_t *handle) {
-    struct novakms *k = handle->data;
-    k->handle_count--;
-    if (k->handle_count > 0) {
+    struct novakms *client = handle->data;
+    client->handle_count--;
+    if (client->handle_count > 0) {
         return;
     }
-    k->is_closed = true;
-    if (k->owns_loop) {
+    client->is_closed = true;
+    if (client->owns_loop) {
         return; /* novakms_close_notify waits for this, and frees. */
     }
-    novakms_close_cb close_cb = k->close_cb;
-    void *data = k->close_data;
-    free_client(k);
+    novakms_close_cb close_cb = client->close_cb;
+    void *data = client->close_data;
+    free_client(client);
     if (close_cb != NULL) {
         close_cb(data);
     }
 }
 
 static void on_io_closed(void *ctx) {
-    struct novakms *k = ctx;
-    uv_close((uv_handle_t *)&k->ready_timer, on_handle_closed);
-    uv_close((uv_handle_t *)&k->poll_timer, on_handle_closed);
+    struct novakms *client = ctx;
+    uv_close((uv_handle_t *)&client->ready_timer, on_handle_closed);
+    uv_close((uv_handle_t *)&client->poll_timer, on_handle_closed);
 }
 
 /* One turn after the last channel is gone, as net_io_close asks. */
 static void on_last_turn(uv_timer_t *timer) {
-    struct novakms *k = timer->data;
-    net_io_close(k->io, on_io_closed, k);
+    struct novakms *client = timer->data;
+    net_io_close(client->io, on_io_closed, client);
 }
 
 static void on_channel_closed(void *ctx) {
-    struct novakms *k = ctx;
-    k->open_count--;
-    if (k->open_count == 0) {
-        (void)uv_timer_start(&k->ready_timer, on_last_turn, 0, 0);
+    struct novakms *client = ctx;
+    client->open_count--;
+    if (client->open_count == 0) {
+        (void)uv_timer_start(&client->ready_timer, on_last_turn, 0, 0);
+    }
+}
+
+static void close_client(struct novakms *client, void *data, novakms_close_cb close_cb) {
+    ASSERT(!client->is_running); /* Not inside a callback of a private loop. */
+    client->is_closing = true;
+    client->close_data = data;
+    client->close_cb = close_cb;
+    client_tell_ready(client);
+    (void)uv_timer_stop(&client->ready_timer);
+    client->open_count++; /* Held until all are told, and for a client without channels. */
+    for (size_t i = 0; i < client->server_count; i++) {
+        struct net_channel *channel =
+            client->channels[i]; /* Its closures still look at channels[i]. */
+        net_channel_close(&channel, client, on_channel_closed);
+    }
+    on_channel_closed(client);
+    if (!client->owns_loop) {
+        return;
+    }
+    while (!client->is_closed) {
+        (void)uv_run(client->loop, UV_RUN_ONCE);
+    }
+    free_client(client);
+    if (close_cb != NULL) {
+        close_cb(data);
     }
 }
 
 void novakms_close_notify(struct novakms **client, void *data, novakms_close_cb close_cb) {
-    struct novakms *k = *client;
+    struct novakms *closing = *client;
     *client = NULL;
-    if (k == NULL) {
-        return;
-    }
-    ASSERT(!k->is_running); /* Not inside a callback of a private loop. */
-    k->is_closing = true;
-    k->close_data = data;
-    k->close_cb = close_cb;
-    client_tell_ready(k);
-    (void)uv_timer_stop(&k->ready_timer);
-    k->open_count++; /* Held until all are told, and for a client without channels. */
-    for (size_t i = 0; i < k->server_count; i++) {
-        struct net_channel *channel = k->channels[i]; /* Its closures still look at channels[i]. */
-        net_channel_close(&channel, k, on_channel_closed);
-    }
-    on_channel_closed(k);
-    if (!k->owns_loop) {
-        return;
-    }
-    while (!k->is_closed) {
-        (void)uv_run(k->loop, UV_RUN_ONCE);
-    }
-    free_client(k);
-    if (close_cb != NULL) {
-        close_cb(data);
+    if (closing != NULL) {
+        close_client(closing, data, close_cb);
     }
 }
 
@@ -304,67 +308,69 @@ void novakms_close(struct novakms **client) {
 
 /* ---- Running a private loop ---- */
 
-static size_t in_flight(const struct novakms *k) {
+static size_t in_flight(const struct novakms *client) {
     size_t count = 0;
-    for (const struct client_call *call = k->calls; call != NULL; call = call->next) {
+    for (const struct client_call *call = client->calls; call != NULL; call = call->next) {
         count += call->channel_call_id == 0 ? 1 : 0; /* Those on a channel are counted there. */
     }
-    for (size_t i = 0; i < k->server_count; i++) {
-        count += net_channel_call_count(k->channels[i]);
+    for (size_t i = 0; i < client->server_count; i++) {
+        count += net_channel_call_count(client->channels[i]);
     }
     return count;
 }
 
 static void on_poll_over(uv_timer_t *timer) {
-    struct novakms *k = timer->data;
-    k->is_poll_over = true;
+    struct novakms *client = timer->data;
+    client->is_poll_over = true;
 }
 
-size_t novakms_poll(struct novakms *k, uint32_t timeout_ms) {
-    if (!k->owns_loop || k->is_running) {
-        return in_flight(k);
+size_t novakms_poll(struct novakms *client, uint32_t timeout_ms) {
+    if (!client->owns_loop || client->is_running) {
+        return in_flight(client);
     }
-    k->is_running = true;
-    uv_update_time(k->loop);
-    (void)uv_run(k->loop, UV_RUN_NOWAIT);
-    size_t before = in_flight(k);
-    uint64_t told_before = k->told_count;
-    k->is_poll_over = timeout_ms == 0;
+    client->is_running = true;
+    uv_update_time(client->loop);
+    (void)uv_run(client->loop, UV_RUN_NOWAIT);
+    size_t before = in_flight(client);
+    uint64_t told_before = client->told_count;
+    client->is_poll_over = timeout_ms == 0;
     if (timeout_ms > 0) {
-        (void)uv_timer_start(&k->poll_timer, on_poll_over, timeout_ms, 0);
+        (void)uv_timer_start(&client->poll_timer, on_poll_over, timeout_ms, 0);
     }
-    while (!k->is_poll_over && before > 0 && in_flight(k) >= before &&
-           k->told_count == told_before) {
-        (void)uv_run(k->loop, UV_RUN_ONCE);
+    while (!client->is_poll_over && before > 0 && in_flight(client) >= before &&
+           client->told_count == told_before) {
+        (void)uv_run(client->loop, UV_RUN_ONCE);
     }
-    (void)uv_timer_stop(&k->poll_timer);
-    k->is_running = false;
-    return in_flight(k);
+    (void)uv_timer_stop(&client->poll_timer);
+    client->is_running = false;
+    return in_flight(client);
 }
 
 /* ---- Stamps and stubs ---- */
 
-struct novakms_stamp novakms_seen(const struct novakms *k) {
-    return k->seen;
+struct novakms_stamp novakms_seen(const struct novakms *client) {
+    return client->seen;
 }
 
-void novakms_raise_seen(struct novakms *k, const struct novakms_stamp *stamp) {
-    if (client_stamp_compare(stamp, &k->seen) > 0) {
-        k->seen = *stamp;
+void novakms_raise_seen(struct novakms *client, const struct novakms_stamp *stamp) {
+    if (client_stamp_compare(stamp, &client->seen) > 0) {
+        client->seen = *stamp;
     }
 }
 
 struct ProtobufCService *
-novakms_channel_service(struct novakms *k, const struct ProtobufCServiceDescriptor *descriptor) {
+novakms_channel_service(struct novakms *client,
+                        const struct ProtobufCServiceDescriptor *descriptor) {
     struct status why = { 0 };
-    if (client_refresh(k, &why).err != E_OK) {
+    if (client_refresh(client, &why).err != E_OK) {
         return NULL;
     }
-    return net_channel_service(k->channels[0], descriptor);
+    return net_channel_service(client->channels[0], descriptor);
 }
 
-enum novakms_code novakms_channel_error(const struct novakms *k, char error[NOVAKMS_TEXT_BYTES]) {
-    const struct net_outcome *outcome = net_channel_outcome(k->channels[0]);
+enum novakms_code novakms_channel_error(const struct novakms *client,
+                                        char error[NOVAKMS_TEXT_BYTES]) {
+    const struct net_outcome *outcome = net_channel_outcome(client->channels[0]);
     if (error != NULL) {
         (void)snprintf(error, NOVAKMS_TEXT_BYTES, "%s",
                        outcome == NULL ? "no call is ending" : outcome->status.text);
@@ -374,14 +380,16 @@ enum novakms_code novakms_channel_error(const struct novakms *k, char error[NOVA
 
 /* ---- The calls ---- */
 
-#define DEFINE_CALL(name, kind)                                                                   \
-    enum novakms_code novakms_##name(struct novakms *k, const struct novakms_##kind##_args *args, \
-                                     struct novakms_result **out) {                               \
-        return client_wait(k, &client_op_##name, args, out);                                      \
-    }                                                                                             \
-    uint64_t novakms_##name##_start(struct novakms *k, const struct novakms_##kind##_args *args,  \
-                                    void *data, novakms_result_cb result_cb) {                    \
-        return client_start(k, &client_op_##name, args, data, result_cb);                         \
+#define DEFINE_CALL(name, kind)                                                           \
+    enum novakms_code novakms_##name(struct novakms *client,                              \
+                                     const struct novakms_##kind##_args *args,            \
+                                     struct novakms_result **out) {                       \
+        return client_wait(client, &client_op_##name, args, out);                         \
+    }                                                                                     \
+    uint64_t novakms_##name##_start(struct novakms *client,                               \
+                                    const struct novakms_##kind##_args *args, void *data, \
+                                    novakms_result_cb result_cb) {                        \
+        return client_start(client, &client_op_##name, args, data, result_cb);            \
     }
 
 DEFINE_CALL(derive, derive)

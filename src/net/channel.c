@@ -237,8 +237,10 @@ void channel_want_link(struct net_channel *c) {
         channel_arm(c, c->connect_at_ms);
         return;
     }
-    struct rc rc =
-        net_dial_start(&c->dial, c->timer.loop, &c->target, c->cfg.connect_timeout_ms, c, on_dial);
+    const struct net_dial_cfg cfg = { .loop = c->timer.loop,
+                                      .target = &c->target,
+                                      .timeout_ms = c->cfg.connect_timeout_ms };
+    struct rc rc = net_dial_start(&c->dial, &cfg, c, on_dial);
     if (rc.err != E_OK) {
         struct net_outcome outcome = { .executed = NET_NOT_EXECUTED };
         status_set(&outcome.status, STATUS_UNAVAILABLE, "cannot connect to %s: %s", c->target_text,

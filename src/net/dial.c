@@ -251,17 +251,17 @@ static int start(struct net_dial *d) {
     return uv_timer_start(&d->timer, on_timeout, d->timeout_ms, 0);
 }
 
-RC net_dial_start(struct net_dial **out, uv_loop_t *loop, const struct net_target *target,
-                  uint32_t timeout_ms, void *ctx, net_dial_cb dial_cb) {
+RC net_dial_start(struct net_dial **out, const struct net_dial_cfg *cfg, void *ctx,
+                  net_dial_cb dial_cb) {
     *out = NULL;
     struct net_dial *d = calloc(1, sizeof(*d));
     ENSURE(d != NULL, NOMEM);
-    d->loop = loop;
-    d->target = *target;
-    d->timeout_ms = timeout_ms;
+    d->loop = cfg->loop;
+    d->target = *cfg->target;
+    d->timeout_ms = cfg->timeout_ms;
     d->fd = -1;
     d->result_fd = -1;
-    if (uv_timer_init(loop, &d->timer) != 0) {
+    if (uv_timer_init(cfg->loop, &d->timer) != 0) {
         free(d);
         return ERR(IO);
     }

@@ -32,11 +32,16 @@ const char *net_target_format(const struct net_target *target, char text[static 
  * (UNAVAILABLE and one sentence). Never inside net_dial_start. dial is gone. */
 typedef void (*net_dial_cb)(void *ctx, int fd, const struct status *why);
 
-/* Gives *out, NULL on error (then dial_cb never runs). timeout_ms spans lookup and all addresses.
- * Addresses are connected to directly, without a thread; names are looked up on libuv's pool.
- * NOMEM, IO. */
-RC net_dial_start(struct net_dial **out, uv_loop_t *loop, const struct net_target *target,
-                  uint32_t timeout_ms, void *ctx, net_dial_cb dial_cb);
+struct net_dial_cfg {
+    uv_loop_t *loop;
+    const struct net_target *target; /* Copied. */
+    uint32_t timeout_ms;             /* Spans lookup and all addresses. */
+};
+
+/* Gives *out, NULL on error (then dial_cb never runs). Addresses are connected to directly, without
+ * a thread; names are looked up on libuv's pool. NOMEM, IO. */
+RC net_dial_start(struct net_dial **out, const struct net_dial_cfg *cfg, void *ctx,
+                  net_dial_cb dial_cb);
 /* Takes *dial: dial_cb will not run; closed_cb(closed_ctx) does when its memory is gone, unless it
  * is NULL. Accepts NULL in it, and then runs closed_cb at once. */
 void net_dial_close(struct net_dial **dial, void *closed_ctx, void (*closed_cb)(void *closed_ctx));

@@ -175,7 +175,7 @@ static inline Novakms__V1__Stamp make_stamp(uint64_t hlc) {
 }
 
 /* A Get of "key" from start to end. */
-static inline struct novakms_result *get(struct world *w) {
+static inline struct novakms_result *get_key(struct world *w) {
     struct novakms_get_args args = { .key = novakms_text("key") };
     assert_true(novakms_get_start(w->client, &args, w, keep) > 0);
     return wait_result(w);

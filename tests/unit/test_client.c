@@ -85,7 +85,7 @@ static void test_get(void **state) {
     (void)state;
     struct world *w = open_world(1);
     w->answer = answer_get;
-    struct novakms_result *r = get(w);
+    struct novakms_result *r = get_key(w);
     assert_result(r, NOVAKMS_OK);
     assert_span(r->bytes, "value");
     assert_int_equal(r->stamp.hlc, 9);

@@ -53,7 +53,7 @@ static void test_read_is_repeated_after_a_loss(void **state) {
     (void)state;
     struct world *w = open_world(1);
     w->answer = drop_then_answer_get;
-    struct novakms_result *r = get(w);
+    struct novakms_result *r = get_key(w);
     assert_result(r, NOVAKMS_OK);
     assert_int_equal(w->servers[0].request_count, 2);
     novakms_free(&r);
@@ -78,7 +78,7 @@ static void test_tries_are_bounded(void **state) {
     (void)state;
     struct world *w = open_world(1);
     w->answer = drop_first;
-    struct novakms_result *r = get(w);
+    struct novakms_result *r = get_key(w);
     assert_result(r, NOVAKMS_UNAVAILABLE);
     assert_false(r->maybe_executed); /* A read: there is nothing to look after. */
     assert_int_equal(w->servers[0].request_count, 4);
@@ -129,7 +129,7 @@ static void test_all_refused(void **state) {
     struct world *w = open_world(2);
     scripted_stop_listening(&w->servers[0]);
     scripted_stop_listening(&w->servers[1]);
-    struct novakms_result *r = get(w);
+    struct novakms_result *r = get_key(w);
     assert_result(r, NOVAKMS_UNAVAILABLE);
     assert_false(r->maybe_executed);
     novakms_free(&r);
@@ -149,7 +149,7 @@ static void test_read_goes_on_when_a_node_does_not_serve(void **state) {
     (void)state;
     struct world *w = open_world(2);
     w->answer = unavailable;
-    struct novakms_result *r = get(w);
+    struct novakms_result *r = get_key(w);
     assert_result(r, NOVAKMS_OK);
     assert_int_equal(w->servers[0].request_count, 1);
     assert_int_equal(w->servers[1].request_count, 1);
@@ -176,7 +176,7 @@ static void test_answered_unavailable_is_final(void **state) {
     (void)state;
     struct world *w = open_world(1);
     w->answer = unavailable;
-    struct novakms_result *r = get(w);
+    struct novakms_result *r = get_key(w);
     assert_result(r, NOVAKMS_UNAVAILABLE);
     assert_int_equal(w->servers[0].request_count, 1);
     novakms_free(&r);
@@ -192,7 +192,7 @@ static void test_rate_limit_is_reported(void **state) {
     (void)state;
     struct world *w = open_world(2);
     w->answer = rate_limited;
-    struct novakms_result *r = get(w);
+    struct novakms_result *r = get_key(w);
     assert_result(r, NOVAKMS_RESOURCE_EXHAUSTED);
     assert_int_equal(r->retry_after_ms, 250);
     assert_int_equal(w->servers[0].request_count, 1);
@@ -213,7 +213,7 @@ static void test_untrusted_server_gets_nothing(void **state) {
     (void)state;
     struct world *w = make_world(1);
     open_with_wallets(w, "0x1111111111111111111111111111111111111111");
-    struct novakms_result *r = get(w);
+    struct novakms_result *r = get_key(w);
     assert_result(r, NOVAKMS_UNAUTHENTICATED);
     assert_int_equal(w->servers[0].open_count, 0);
     assert_int_equal(w->servers[0].read_count, 0);
@@ -229,7 +229,7 @@ static void test_next_server_when_untrusted(void **state) {
     struct wallet second = wallet_of(FIRST_SEED + 1);
     open_with_wallets(w, wallet_format(&second, text));
     w->answer = answer_get;
-    struct novakms_result *r = get(w);
+    struct novakms_result *r = get_key(w);
     assert_result(r, NOVAKMS_OK);
     assert_int_equal(w->servers[0].read_count, 0);
     assert_int_equal(w->servers[1].request_count, 1);
@@ -259,7 +259,7 @@ static void test_refused_caller(void **state) {
 static void test_no_identity(void **state) {
     (void)state;
     struct world *w = open_world_anonymous();
-    struct novakms_result *r = get(w);
+    struct novakms_result *r = get_key(w);
     assert_result(r, NOVAKMS_UNAUTHENTICATED);
     assert_int_equal(w->servers[0].accept_count, 0);
     novakms_free(&r);
@@ -293,7 +293,7 @@ static void test_stamps_are_shown(void **state) {
     (void)state;
     struct world *w = open_world(1);
     w->answer = answer_get;
-    struct novakms_result *r = get(w);
+    struct novakms_result *r = get_key(w);
     assert_int_equal(shown(w), 0);
     novakms_free(&r);
     w->answer = answer_put;
@@ -301,7 +301,7 @@ static void test_stamps_are_shown(void **state) {
     r = wait_ok(w);
     novakms_free(&r);
     w->answer = answer_get;
-    r = get(w);
+    r = get_key(w);
     assert_int_equal(shown(w), 7);
     novakms_free(&r);
     const struct novakms_stamp lower = { .hlc = 6 };
@@ -310,13 +310,13 @@ static void test_stamps_are_shown(void **state) {
     assert_int_equal(novakms_seen(w->client).hlc, 7);
     novakms_raise_seen(w->client, &higher);
     w->answer = answer_may_miss;
-    r = get(w);
+    r = get_key(w);
     assert_result(r, NOVAKMS_OK);
     assert_int_equal(shown(w), 8);
     assert_true(r->may_miss); /* Said once, */
     novakms_free(&r);
     w->answer = answer_get;
-    r = get(w);
+    r = get_key(w);
     assert_int_equal(shown(w), 0); /* and the stamp is forgotten. */
     novakms_free(&r);
     close_world(w);
@@ -335,7 +335,7 @@ static void test_stamps_of_errors(void **state) {
     const struct novakms_stamp seen = { .hlc = 90 };
     novakms_raise_seen(w->client, &seen);
     w->answer = not_found_after_delete;
-    struct novakms_result *r = get(w);
+    struct novakms_result *r = get_key(w);
     assert_result(r, NOVAKMS_NOT_FOUND);
     assert_true(r->may_miss);
     assert_int_equal(r->stamp.hlc, 50);
@@ -414,18 +414,18 @@ static void test_credential_is_renewed(void **state) {
     (void)state;
     struct world *w = open_world(1);
     w->answer = answer_get;
-    struct novakms_result *r = get(w);
+    struct novakms_result *r = get_key(w);
     novakms_free(&r);
     struct identity_credential *old = w->client->credential;
     w->client->credential = test_credential(CLIENT_SEED, TEST_CHAIN_ID, -1); /* For an hour. */
-    r = get(w);
+    r = get_key(w);
     assert_result(r, NOVAKMS_OK);
     novakms_free(&r);
     assert_int_equal(w->servers[0].open_count, 2);
     assert_true(identity_credential_not_after_unix_s(w->client->credential) >
                 clock_unix_ms() / 1000 + CLIENT_CREDENTIAL_LEFT_S);
     identity_credential_close(&old);
-    r = get(w);
+    r = get_key(w);
     assert_int_equal(w->servers[0].open_count, 2); /* The new one stays. */
     novakms_free(&r);
     close_world(w);
@@ -462,7 +462,7 @@ static void test_signer_callback(void **state) {
                                .sign_wallet = keyfile.wallet.bytes };
     open_client(w, cfg);
     w->answer = answer_get;
-    struct novakms_result *r = get(w);
+    struct novakms_result *r = get_key(w);
     assert_result(r, NOVAKMS_OK);
     const struct identity_peer *peer = tls_peer(net_conn_tls(w->servers[0].conns[0]));
     assert_non_null(peer);

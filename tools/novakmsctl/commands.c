@@ -331,6 +331,14 @@ static json_t *node_json(const struct novakms_node *n) {
                      n->url, "is_self", (int)n->is_self);
 }
 
+static void print_node(const struct novakms_node *n) {
+    char wallet[NOVAKMS_WALLET_TEXT_BYTES];
+    printf("%s  instance %" PRIu64 "  version %" PRIu64 "%s", ctl_wallet_text(n->wallet, wallet),
+           n->instance_id, n->version_id, n->url[0] == '\0' ? "" : "  ");
+    ctl_print_text(stdout, n->url);
+    printf("%s\n", n->is_self ? "  (answered)" : "");
+}
+
 static enum ctl_exit run_nodes(const struct ctl_options *o, struct novakms *client) {
     RESULT result = NULL;
     if (novakms_nodes(client, NULL, &result) != NOVAKMS_OK) {
@@ -338,15 +346,9 @@ static enum ctl_exit run_nodes(const struct ctl_options *o, struct novakms *clie
     }
     json_t *nodes = o->json ? json_array() : NULL;
     for (size_t i = 0; i < result->node_count; i++) {
-        const struct novakms_node *n = &result->nodes[i];
-        char wallet[NOVAKMS_WALLET_TEXT_BYTES];
         if (!o->json) {
-            printf("%s  instance %" PRIu64 "  version %" PRIu64 "%s",
-                   ctl_wallet_text(n->wallet, wallet), n->instance_id, n->version_id,
-                   n->url[0] == '\0' ? "" : "  ");
-            ctl_print_text(stdout, n->url);
-            printf("%s\n", n->is_self ? "  (answered)" : "");
-        } else if (json_array_append_new(nodes, node_json(n)) != 0) {
+            print_node(&result->nodes[i]);
+        } else if (json_array_append_new(nodes, node_json(&result->nodes[i])) != 0) {
             json_decref(nodes);
             ctl_complain("out of memory.");
             return CTL_OTHER;

@@ -227,7 +227,7 @@ bool ctl_read_text(const char *what, const char *text, enum ctl_format format,
     } else if (format == CTL_FORMAT_BASE64) {
         ok = base64_decode(text, bytes, &len);
     } else {
-        memcpy(bytes, text, text_len);
+        memcpy(bytes, text, text_len + 1);
     }
     if (!ok) {
         ctl_complain("%s must be %s.", what,
