@@ -156,7 +156,7 @@ static inline void assert_span(struct novakms_span span, const char *text) {
 }
 
 /* Generated messages want text that could be changed, and do not change it. */
-static inline char *text(const char *constant) {
+static inline char *mutable_text(const char *constant) {
     char *out = NULL;
     memcpy(&out, &constant, sizeof(out));
     return out;

@@ -168,7 +168,7 @@ static void answer_batch_derive(const struct scripted_request *r) {
     Novakms__V1__ItemStatus bad;
     novakms__v1__item_status__init(&bad);
     bad.code = STATUS_INVALID_ARGUMENT;
-    bad.message = text("path must not be blank");
+    bad.message = mutable_text("path must not be blank");
     Novakms__V1__BatchDeriveItem first = NOVAKMS__V1__BATCH_DERIVE_ITEM__INIT;
     Novakms__V1__BatchDeriveItem second = NOVAKMS__V1__BATCH_DERIVE_ITEM__INIT;
     first.key = bin("k1");
@@ -326,8 +326,8 @@ static void answer_status(const struct scripted_request *r) {
     store.total_keys = 4;
     Novakms__V1__GetStatusResponse m;
     novakms__v1__get_status_response__init(&m);
-    m.reason = text("starting");
-    m.version = text("1.2.3");
+    m.reason = mutable_text("starting");
+    m.version = mutable_text("1.2.3");
     m.master_secret_hash = bin("hash");
     m.data_store = &store;
     m.uptime_ms = 5;
@@ -354,7 +354,7 @@ static void test_status(void **state) {
 static void answer_nodes(const struct scripted_request *r) {
     Novakms__V1__Node node;
     novakms__v1__node__init(&node);
-    node.url = text("https://a:1");
+    node.url = mutable_text("https://a:1");
     node.instance_id = 6;
     node.is_self = 1;
     Novakms__V1__Node *nodes[] = { &node, &node };
