@@ -253,8 +253,10 @@ RC store_log_read(struct store *s, const struct store_log_query *query, struct s
 /* Position of the latest change; 0 when there has been none. Never goes back. */
 uint64_t store_log_last(const struct store *s);
 
-/* Whether a puller that knows `peer` could bring back what was collected here: its vector is not
- * empty and does not cover the floor, the join of all collected stamps. It must drop its state. */
+/* Whether a replica that knows `peer` could bring back what was collected here: its vector is not
+ * empty and does not cover the floor, the join of all collected stamps. Asked in both directions: a
+ * puller for which it is true must drop its state, and a page that its responder read while it was
+ * true of it must not be merged (docs/replication.md). */
 bool store_needs_reset(const struct store *s, const struct store_known *peer);
 /* Drops every record and the vector, and goes on as `writer` (random, not all zero): what this
  * replica wrote may be gone, so it must not say as its old writer that it has it. Stamps still grow.

@@ -307,6 +307,26 @@ static void test_stale(void **state) {
     store_close(&s);
 }
 
+/* A page that was read before its responder knew of a delete, and arrives after the delete has been
+ * collected, would bring the value back. What the responder knew when it read the page tells. */
+static void test_late_page(void **state) {
+    (void)state;
+    struct store *s = fixture_open(7);
+    struct store_remote page = { .app_id = 1,
+                                 .key = SPAN_LIT("k"),
+                                 .sealed = SPAN_LIT("old"),
+                                 .stamp = fixture_stamp(NOW - 1, 0, 8) };
+    struct store_known_entry then[] = { entry(8, page.stamp.hlc) };
+    struct store_known with_page = { then, 1, 0 };
+    struct store_stamp deleted = fixture_delete(s, "k", NOW).stamp;
+    struct store_known_entry later[] = { entry(8, page.stamp.hlc), entry(7, deleted.hlc) };
+    struct store_known member = { later, 2, 0 };
+    assert_int_equal(collect(s, NOW + RETENTION_MS, &member, 1).removed_count, 1);
+    assert_true(store_needs_reset(s, &with_page));
+    assert_false(store_needs_reset(s, &member));
+    store_close(&s);
+}
+
 static void test_reset(void **state) {
     (void)state;
     struct store *s = fixture_open(7);
@@ -333,14 +353,21 @@ static void test_reset(void **state) {
 
 int main(void) {
     struct CMUnitTest tests[64] = {
-        cmocka_unit_test(test_covers),          cmocka_unit_test(test_join_is_a_join),
-        cmocka_unit_test(test_writer_room),     cmocka_unit_test(test_compact),
-        cmocka_unit_test(test_collect_alone),   cmocka_unit_test(test_collect_expired),
-        cmocka_unit_test(test_collect_members), cmocka_unit_test(test_collect_steps),
-        cmocka_unit_test(test_reset_predicate), cmocka_unit_test(test_stale),
-        cmocka_unit_test(test_reset),           cmocka_unit_test(test_collect_then_write),
+        cmocka_unit_test(test_covers),
+        cmocka_unit_test(test_join_is_a_join),
+        cmocka_unit_test(test_writer_room),
+        cmocka_unit_test(test_compact),
+        cmocka_unit_test(test_collect_alone),
+        cmocka_unit_test(test_collect_expired),
+        cmocka_unit_test(test_collect_members),
+        cmocka_unit_test(test_collect_steps),
+        cmocka_unit_test(test_reset_predicate),
+        cmocka_unit_test(test_stale),
+        cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_late_page),
+        cmocka_unit_test(test_collect_then_write),
     };
-    size_t count = 12;
+    size_t count = 13;
     TEST_ADD_ROWS(tests, count, test_join, join_rows);
     return _cmocka_run_group_tests("store_known", tests, count, NULL, NULL);
 }

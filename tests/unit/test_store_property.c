@@ -10,7 +10,7 @@
 #define CELLS (APPS * KEYS)
 #define REPLICAS 4
 #define WRITES_MAX 4000
-#define SEEDS 60
+#define SEEDS 200
 
 static uint64_t seed;
 static uint64_t random_state;
@@ -250,6 +250,7 @@ struct replica {
 
 static struct replica replicas[REPLICAS];
 static uint64_t now_ms;
+static size_t isolated; /* Cut off from the others; REPLICAS for none. */
 static uint8_t last_writer;
 
 static uint64_t clock_of(const struct replica *r) {
@@ -264,46 +265,106 @@ static void boot(struct replica *r) {
     r->skew_ms = below(SKEW_MS);
 }
 
-/* One page from `from`, which may be lost, whole or in part. Returns whether it was the last. */
-static bool pull_page(size_t to_idx, size_t from_idx, bool reliable) {
+/* A page on its way: read there, and not merged here yet. */
+struct flight {
+    bool used;
+    size_t hold; /* Looks for it until it arrives. */
+    struct store_known_entry entries[KNOWN_MAX];
+    struct store_known known; /* What the responder knew, copied before it read the page. */
+    uint64_t complete_ms;
+    struct store_log_page page;
+    uint64_t since;
+    struct store_remote records[8];
+    uint8_t bytes[8][32]; /* Key and sealed bytes of each. */
+};
+
+static struct flight flights[REPLICAS][REPLICAS]; /* To, from. */
+
+static void drop_flights(size_t idx) {
+    for (size_t i = 0; i < REPLICAS; i++) {
+        flights[idx][i].used = false;
+        flights[i][idx].used = false;
+    }
+}
+
+static void send_page(size_t to_idx, size_t from_idx) {
     struct replica *to = &replicas[to_idx];
     struct replica *from = &replicas[from_idx];
     struct view *noted = &from->views[to_idx];
-    struct view *cursor = &to->views[from_idx];
+    struct flight *f = &flights[to_idx][from_idx];
     CHECK(store_known_copy(to->store, noted->entries, KNOWN_MAX, &noted->known).err == E_OK);
     CHECK(!store_needs_reset(from->store, &noted->known));
     static struct store_record records[8];
-    struct store_known_entry theirs[KNOWN_MAX];
-    struct store_known known;
-    CHECK(store_known_copy(from->store, theirs, KNOWN_MAX, &known).err == E_OK);
-    struct store_log_query query = { cursor->since, &noted->known, 4 * STORE_RECORD_BYTES, 8 };
-    struct store_log_page page;
-    CHECK(store_log_read(from->store, &query, records, &page).err == E_OK);
-    size_t given = reliable || below(4) > 0 ? page.count : below(page.count + 1);
-    for (size_t i = 0; i < given; i++) {
+    CHECK(store_known_copy(from->store, f->entries, KNOWN_MAX, &f->known).err == E_OK);
+    f->since = to->views[from_idx].since;
+    f->complete_ms = clock_of(from);
+    struct store_log_query query = { f->since, &noted->known, 4 * STORE_RECORD_BYTES, 8 };
+    CHECK(store_log_read(from->store, &query, records, &f->page).err == E_OK);
+    for (size_t i = 0; i < f->page.count; i++) {
         struct store_remote r = fixture_remote(&records[i]);
+        CHECK(r.key.len + r.sealed.len <= sizeof(f->bytes[i]));
+        memcpy(f->bytes[i], r.key.ptr, r.key.len);
+        memcpy(f->bytes[i] + r.key.len, r.sealed.ptr, r.sealed.len);
+        r.key.ptr = f->bytes[i];
+        r.sealed.ptr = f->bytes[i] + r.key.len;
+        f->records[i] = r;
+    }
+    f->used = true;
+}
+
+/* Merges the page, of which a part may be lost. Returns whether it was the last. */
+static bool deliver_page(size_t to_idx, size_t from_idx, bool reliable) {
+    struct replica *to = &replicas[to_idx];
+    struct view *cursor = &to->views[from_idx];
+    struct flight *f = &flights[to_idx][from_idx];
+    f->used = false;
+    if (f->since != cursor->since || store_needs_reset(to->store, &f->known)) {
+        return false; /* Too old: this replica has collected what the page may bring back. */
+    }
+    size_t given = reliable || below(4) > 0 ? f->page.count : below(f->page.count + 1);
+    for (size_t i = 0; i < given; i++) {
         struct store_merged merged;
-        struct rc rc = store_merge(to->store, &r, clock_of(to), &merged);
+        struct rc rc = store_merge(to->store, &f->records[i], clock_of(to), &merged);
         if (rc.err == E_FUTURE && merged.refusal == STORE_REFUSED_SKEW) {
             return false; /* Neither since nor known moves past a record that was refused. */
         }
         CHECK(rc.err == E_OK);
-        CHECK(merged.outcome != STORE_MERGE_STALE);
     }
-    if (given < page.count || (!reliable && below(8) == 0)) {
+    if (given < f->page.count || (!reliable && below(8) == 0)) {
         return false;
     }
-    cursor->since = page.next;
-    if (!page.more) {
-        CHECK(store_join_known(to->store, &known, clock_of(to)).err == E_OK);
-        cursor->complete_ms = clock_of(from);
+    cursor->since = f->page.next;
+    if (!f->page.more) {
+        CHECK(store_join_known(to->store, &f->known, clock_of(to)).err == E_OK);
+        cursor->complete_ms = f->complete_ms;
     }
-    return !page.more;
+    return !f->page.more;
+}
+
+static bool pull_page(size_t to, size_t from) {
+    send_page(to, from);
+    return deliver_page(to, from, true);
+}
+
+/* Sends a page, or delivers the one that is on its way; nothing leaves or reaches `isolated`. */
+static void pull_some(size_t to, size_t from) {
+    struct flight *f = &flights[to][from];
+    if (f->used && f->hold > 0) {
+        f->hold--;
+    } else if (f->used) {
+        (void)deliver_page(to, from, false);
+    } else if (to != isolated && from != isolated) {
+        send_page(to, from);
+        f->hold = below(6) == 0 ? below(20) : 0;
+        if (f->hold == 0) {
+            (void)deliver_page(to, from, false);
+        }
+    }
 }
 
 static void pull_all(size_t to) {
     for (size_t from = 0; from < REPLICAS; from++) {
-        while (from != to && !pull_page(to, from, true)) {
+        while (from != to && !pull_page(to, from)) {
             now_ms++; /* What was refused for its time is given again. */
         }
     }
@@ -339,12 +400,14 @@ static void compact(size_t idx) {
 
 /* Drains, forgets everything, and comes back as a new incarnation. */
 static void restart(size_t idx) {
+    drop_flights(idx);
     for (size_t to = 0; to < REPLICAS; to++) {
-        while (to != idx && !pull_page(to, idx, true)) {
+        while (to != idx && !pull_page(to, idx)) {
             now_ms++;
         }
     }
     boot(&replicas[idx]);
+    drop_flights(idx);
     for (size_t i = 0; i < REPLICAS; i++) {
         memset(&replicas[i].views[idx], 0, sizeof(replicas[i].views[idx]));
     }
@@ -358,14 +421,16 @@ static void step(struct model *m) {
     if (kind < 40) {
         write_some(replicas[at].store, m, clock_of(&replicas[at]));
     } else if (kind < 75) {
-        (void)pull_page(at, other, false);
+        pull_some(at, other);
     } else if (kind < 85) {
         collect_some(at);
     } else if (kind < 95) {
-        now_ms += below(3) == 0 ? below(RETENTION_MS / 4) : below(2000);
+        now_ms += below(3) == 0 ? below(RETENTION_MS / 2) : below(2000);
     } else if (kind < 98) {
         compact(at);
-    } else if (last_writer < 40) {
+    } else if (kind < 99) {
+        isolated = below(REPLICAS + 2);
+    } else if (last_writer < 40 && isolated >= REPLICAS) {
         restart(at);
     }
 }
@@ -389,6 +454,8 @@ static void run_cluster(void) {
     write_count = 0;
     now_ms = NOW;
     last_writer = 0;
+    isolated = REPLICAS;
+    memset(flights, 0, sizeof(flights));
     for (size_t i = 0; i < REPLICAS; i++) {
         boot(&replicas[i]);
     }
