@@ -29,6 +29,31 @@ size_t store_known_count(const struct store *s) {
     return s->writers.listed_count;
 }
 
+size_t store_floor_count(const struct store *s) {
+    size_t count = 0;
+    for (uint32_t idx = 1; idx <= s->writers.used_count; idx++) {
+        count += s->writers.at[idx].floor_hlc != 0 ? 1 : 0;
+    }
+    return count;
+}
+
+RC store_floor_copy(const struct store *s, struct store_known_entry *entries,
+                    size_t entry_count_max, struct store_known *out) {
+    const struct writers *w = &s->writers;
+    *out = (struct store_known){ 0 };
+    ENSURE(store_floor_count(s) <= entry_count_max, TOO_BIG);
+    size_t count = 0;
+    for (uint32_t idx = 1; idx <= w->used_count; idx++) {
+        if (w->at[idx].floor_hlc != 0) {
+            entries[count].hlc = w->at[idx].floor_hlc;
+            memcpy(entries[count].writer, w->at[idx].id, STORE_WRITER_BYTES);
+            count++;
+        }
+    }
+    *out = (struct store_known){ entries, count, w->floor_rest_hlc };
+    return OK;
+}
+
 RC store_known_copy(const struct store *s, struct store_known_entry *entries,
                     size_t entry_count_max, struct store_known *out) {
     const struct writers *w = &s->writers;
@@ -50,26 +75,32 @@ const uint8_t *store_writer(const struct store *s) {
     return s->writers.at[s->writers.own_idx].id;
 }
 
-/* Checks an entry and adds 1 to *added when it needs a place of its own. */
+/* Checks an entry and adds 1 to *added when it needs a place of its own, being above rest_hlc. */
 static RC check_entry(const struct store *s, const struct store_known_entry *e,
-                      uint64_t now_unix_ms, size_t *added) {
+                      uint64_t now_unix_ms, uint64_t rest_hlc, size_t *added) {
     const struct writers *w = &s->writers;
     ENSURE(!id_is_zero(e->writer), INVALID);
     ENSURE(!store_hlc_is_future(e->hlc, now_unix_ms, s->cfg.clock_skew_ms), FUTURE);
     uint32_t idx = writers_find(w, e->writer);
     ENSURE(idx != w->own_idx || e->hlc <= s->last_hlc, INVALID);
-    *added += idx == 0 && e->hlc > w->rest_hlc ? 1 : 0;
+    *added += idx == 0 && e->hlc > rest_hlc ? 1 : 0;
+    return OK;
+}
+
+static RC check_vector(const struct store *s, const struct store_known *peer, uint64_t now_unix_ms,
+                       uint64_t rest_hlc) {
+    ENSURE(!store_hlc_is_future(peer->rest_hlc, now_unix_ms, s->cfg.clock_skew_ms), FUTURE);
+    size_t added = 0;
+    for (size_t i = 0; i < peer->count; i++) {
+        TRY(check_entry(s, &peer->entries[i], now_unix_ms, rest_hlc, &added));
+    }
+    ENSURE(added <= s->writers.entry_count_max - s->writers.entry_count, QUOTA);
     return OK;
 }
 
 RC store_join_known(struct store *s, const struct store_known *peer, uint64_t now_unix_ms) {
     struct writers *w = &s->writers;
-    ENSURE(!store_hlc_is_future(peer->rest_hlc, now_unix_ms, s->cfg.clock_skew_ms), FUTURE);
-    size_t added = 0;
-    for (size_t i = 0; i < peer->count; i++) {
-        TRY(check_entry(s, &peer->entries[i], now_unix_ms, &added));
-    }
-    ENSURE(added <= w->entry_count_max - w->entry_count, QUOTA);
+    TRY(check_vector(s, peer, now_unix_ms, w->rest_hlc));
     for (size_t i = 0; i < peer->count; i++) {
         const struct store_known_entry *e = &peer->entries[i];
         if (e->hlc > w->rest_hlc) {
@@ -79,6 +110,21 @@ RC store_join_known(struct store *s, const struct store_known *peer, uint64_t no
         }
     }
     writers_raise_rest(w, peer->rest_hlc);
+    return OK;
+}
+
+RC store_join_floor(struct store *s, const struct store_known *peer, uint64_t now_unix_ms) {
+    struct writers *w = &s->writers;
+    TRY(check_vector(s, peer, now_unix_ms, w->floor_rest_hlc));
+    for (size_t i = 0; i < peer->count; i++) {
+        const struct store_known_entry *e = &peer->entries[i];
+        if (e->hlc > w->floor_rest_hlc) {
+            uint32_t idx = writers_take(w, e->writer);
+            writers_raise_floor(w, idx, e->hlc);
+            writers_release(w, idx);
+        }
+    }
+    writers_raise_floor_rest(w, peer->rest_hlc);
     return OK;
 }
 

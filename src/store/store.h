@@ -258,6 +258,16 @@ uint64_t store_log_last(const struct store *s);
  * puller for which it is true must drop its state, and a page that its responder read while it was
  * true of it must not be merged (docs/replication.md). */
 bool store_needs_reset(const struct store *s, const struct store_known *peer);
+/* The floor, in the form of a vector; a pull's last page carries it beside the responder's vector. */
+size_t store_floor_count(const struct store *s);
+/* As store_known_copy. */
+RC store_floor_copy(const struct store *s, struct store_known_entry *entries,
+                    size_t entry_count_max, struct store_known *out);
+/* Joins a responder's floor into our own, just before its vector is joined: whoever takes over that
+ * something is known, without having seen it, must also remember that it may be gone. All or nothing.
+ * FUTURE: an entry is beyond now + clock_skew_ms. INVALID: a writer is all zero. QUOTA: over
+ * writer_count_max. */
+RC store_join_floor(struct store *s, const struct store_known *peer, uint64_t now_unix_ms);
 /* Drops every record and the vector, and goes on as `writer` (random, not all zero): what this
  * replica wrote may be gone, so it must not say as its old writer that it has it. Stamps still grow.
  * Log positions go on. Walks everything: for a node out of service. */

@@ -161,7 +161,15 @@ void writers_fold_floor(struct writers *w, uint64_t rest_hlc) {
         drop_if_unused(w, idx);
     }
     w->floor_rest_hlc = folded_hlc;
-    w->floor_folded_hlc = rest_hlc;
+    w->floor_folded_hlc = rest_hlc > w->floor_folded_hlc ? rest_hlc : w->floor_folded_hlc;
+}
+
+void writers_raise_floor_rest(struct writers *w, uint64_t rest_hlc) {
+    if (rest_hlc > w->floor_rest_hlc) {
+        w->floor_rest_hlc = rest_hlc;
+        w->floor_top_hlc = rest_hlc > w->floor_top_hlc ? rest_hlc : w->floor_top_hlc;
+        writers_fold_floor(w, rest_hlc);
+    }
 }
 
 void writers_raise_rest(struct writers *w, uint64_t rest_hlc) {

@@ -53,6 +53,8 @@ void writers_raise_floor(struct writers *w, uint32_t idx, uint64_t hlc);
 /* Folds the floor's entries up to rest_hlc, which every member's vector covers by its rest, into
  * one: a stale replica that does not is told to reset all the same. */
 void writers_fold_floor(struct writers *w, uint64_t rest_hlc);
+/* Raises the floor of all writers that have no entry in it, and of those that have a lower one. */
+void writers_raise_floor_rest(struct writers *w, uint64_t rest_hlc);
 /* Raises the rest, and unlists what it covers. */
 void writers_raise_rest(struct writers *w, uint64_t rest_hlc);
 

@@ -327,6 +327,43 @@ static void test_late_page(void **state) {
     store_close(&s);
 }
 
+/* A newcomer takes over a vector; with the floor it also knows whom to turn away. */
+static void test_join_floor(void **state) {
+    (void)state;
+    struct store *s = fixture_open(7);
+    struct store *newcomer = fixture_open(8);
+    struct store_stamp gone = fixture_delete(s, "k", NOW).stamp;
+    collect(s, NOW + RETENTION_MS, NULL, 0);
+    struct store_known_entry entries[4];
+    struct store_known floor;
+    assert_int_equal(store_floor_count(s), 1);
+    assert_err(store_floor_copy(s, entries, 0, &floor), TOO_BIG);
+    assert_ok(store_floor_copy(s, entries, 1, &floor));
+    assert_int_equal(floor.entries[0].hlc, gone.hlc);
+    struct store_known_entry e[] = { entry(2, 5) };
+    struct store_known stranger = { e, 1, 0 };
+    assert_false(store_needs_reset(newcomer, &stranger));
+    assert_ok(store_join_floor(newcomer, &floor, NOW));
+    assert_true(store_needs_reset(newcomer, &stranger));
+    assert_false(store_needs_reset(newcomer, &floor));
+    store_check(newcomer);
+    entries[1] = entry(0, 5);
+    struct store_known bad = { entries, 2, 0 };
+    assert_err(store_join_floor(newcomer, &bad, NOW), INVALID);
+    entries[1] = entry(3, HLC(NOW + SKEW_MS + 1, 0));
+    assert_err(store_join_floor(newcomer, &bad, NOW), FUTURE);
+    struct store_known rest = { NULL, 0, gone.hlc + 1 }; /* Takes the place of the entry. */
+    assert_ok(store_join_floor(newcomer, &rest, NOW));
+    assert_int_equal(store_floor_count(newcomer), 0);
+    assert_true(store_needs_reset(newcomer, &floor));
+    assert_false(store_needs_reset(newcomer, &rest));
+    assert_ok(store_join_floor(newcomer, &floor, NOW));
+    assert_int_equal(store_floor_count(newcomer), 0);
+    store_check(newcomer);
+    store_close(&s);
+    store_close(&newcomer);
+}
+
 static void test_reset(void **state) {
     (void)state;
     struct store *s = fixture_open(7);
@@ -353,21 +390,15 @@ static void test_reset(void **state) {
 
 int main(void) {
     struct CMUnitTest tests[64] = {
-        cmocka_unit_test(test_covers),
-        cmocka_unit_test(test_join_is_a_join),
-        cmocka_unit_test(test_writer_room),
-        cmocka_unit_test(test_compact),
-        cmocka_unit_test(test_collect_alone),
-        cmocka_unit_test(test_collect_expired),
-        cmocka_unit_test(test_collect_members),
-        cmocka_unit_test(test_collect_steps),
-        cmocka_unit_test(test_reset_predicate),
-        cmocka_unit_test(test_stale),
-        cmocka_unit_test(test_reset),
-        cmocka_unit_test(test_late_page),
-        cmocka_unit_test(test_collect_then_write),
+        cmocka_unit_test(test_covers),          cmocka_unit_test(test_join_is_a_join),
+        cmocka_unit_test(test_writer_room),     cmocka_unit_test(test_compact),
+        cmocka_unit_test(test_collect_alone),   cmocka_unit_test(test_collect_expired),
+        cmocka_unit_test(test_collect_members), cmocka_unit_test(test_collect_steps),
+        cmocka_unit_test(test_reset_predicate), cmocka_unit_test(test_stale),
+        cmocka_unit_test(test_reset),           cmocka_unit_test(test_join_floor),
+        cmocka_unit_test(test_late_page),       cmocka_unit_test(test_collect_then_write),
     };
-    size_t count = 13;
+    size_t count = 14;
     TEST_ADD_ROWS(tests, count, test_join, join_rows);
     return _cmocka_run_group_tests("store_known", tests, count, NULL, NULL);
 }

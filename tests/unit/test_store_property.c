@@ -240,6 +240,7 @@ struct replica {
     struct store *store;
     uint64_t skew_ms; /* Its clock is this much ahead. */
     uint8_t writer;
+    bool expelled; /* Not a member for now: cut off, asked by nobody, and writing nothing. */
     struct view {
         uint64_t since;                              /* Where we are in its log. */
         uint64_t complete_ms;                        /* Its clock when we last pulled to its end. */
@@ -250,7 +251,9 @@ struct replica {
 
 static struct replica replicas[REPLICAS];
 static uint64_t now_ms;
-static size_t isolated; /* Cut off from the others; REPLICAS for none. */
+static size_t expelled_count;
+static size_t reset_count; /* In all runs: proof that the case occurs. */
+static size_t isolated;    /* Cut off from the others; REPLICAS for none. */
 static uint8_t last_writer;
 
 static uint64_t clock_of(const struct replica *r) {
@@ -271,6 +274,8 @@ struct flight {
     size_t hold; /* Looks for it until it arrives. */
     struct store_known_entry entries[KNOWN_MAX];
     struct store_known known; /* What the responder knew, copied before it read the page. */
+    struct store_known_entry floor_entries[KNOWN_MAX];
+    struct store_known floor;
     uint64_t complete_ms;
     struct store_log_page page;
     uint64_t since;
@@ -296,6 +301,7 @@ static void send_page(size_t to_idx, size_t from_idx) {
     CHECK(!store_needs_reset(from->store, &noted->known));
     static struct store_record records[8];
     CHECK(store_known_copy(from->store, f->entries, KNOWN_MAX, &f->known).err == E_OK);
+    CHECK(store_floor_copy(from->store, f->floor_entries, KNOWN_MAX, &f->floor).err == E_OK);
     f->since = to->views[from_idx].since;
     f->complete_ms = clock_of(from);
     struct store_log_query query = { f->since, &noted->known, 4 * STORE_RECORD_BYTES, 8 };
@@ -335,6 +341,7 @@ static bool deliver_page(size_t to_idx, size_t from_idx, bool reliable) {
     }
     cursor->since = f->page.next;
     if (!f->page.more) {
+        CHECK(store_join_floor(to->store, &f->floor, clock_of(to)).err == E_OK);
         CHECK(store_join_known(to->store, &f->known, clock_of(to)).err == E_OK);
         cursor->complete_ms = f->complete_ms;
     }
@@ -375,7 +382,7 @@ static void collect_some(size_t idx) {
     struct store_known members[REPLICAS];
     size_t count = 0;
     for (size_t i = 0; i < REPLICAS; i++) {
-        if (i != idx) {
+        if (i != idx && !replicas[i].expelled) {
             members[count++] = r->views[i].known;
         }
     }
@@ -388,7 +395,7 @@ static void compact(size_t idx) {
     struct replica *r = &replicas[idx];
     uint64_t all_ms = clock_of(r);
     for (size_t i = 0; i < REPLICAS; i++) {
-        if (i != idx && r->views[i].complete_ms < all_ms) {
+        if (i != idx && !replicas[i].expelled && r->views[i].complete_ms < all_ms) {
             all_ms = r->views[i].complete_ms;
         }
     }
@@ -398,26 +405,81 @@ static void compact(size_t idx) {
     }
 }
 
-/* Drains, forgets everything, and comes back as a new incarnation. */
-static void restart(size_t idx) {
+/* Everybody gets what it has. */
+static void drain(size_t idx) {
     drop_flights(idx);
     for (size_t to = 0; to < REPLICAS; to++) {
         while (to != idx && !pull_page(to, idx)) {
             now_ms++;
         }
     }
-    boot(&replicas[idx]);
+}
+
+/* Comes with an empty vector: asks everybody from the start, and everybody it. */
+static void join_cluster(size_t idx) {
     drop_flights(idx);
+    memset(replicas[idx].views, 0, sizeof(replicas[idx].views));
     for (size_t i = 0; i < REPLICAS; i++) {
         memset(&replicas[i].views[idx], 0, sizeof(replicas[i].views[idx]));
     }
     pull_all(idx);
 }
 
+static void restart(size_t idx) {
+    drain(idx);
+    boot(&replicas[idx]);
+    join_cluster(idx);
+}
+
+static void expel(size_t idx) {
+    drain(idx);
+    drop_flights(idx);
+    replicas[idx].expelled = true;
+    expelled_count++;
+}
+
+/* Comes back with all it had. Whoever has collected something meanwhile that it may not know tells
+ * it to drop that; those who have not give it what it missed. */
+static void come_back(size_t idx) {
+    struct replica *r = &replicas[idx];
+    r->expelled = false;
+    expelled_count--;
+    for (size_t i = 0; i < REPLICAS; i++) {
+        struct store_known_entry entries[KNOWN_MAX];
+        struct store_known known;
+        CHECK(store_known_copy(r->store, entries, KNOWN_MAX, &known).err == E_OK);
+        if (i != idx && store_needs_reset(replicas[i].store, &known)) {
+            uint8_t writer[STORE_WRITER_BYTES] = { ++last_writer };
+            store_reset(r->store, writer);
+            r->writer = last_writer;
+            reset_count++;
+            join_cluster(idx);
+            return;
+        }
+    }
+    pull_all(idx);
+}
+
+static void change_members(size_t at) {
+    if (last_writer >= 50 || isolated < REPLICAS) {
+        return;
+    }
+    if (replicas[at].expelled) {
+        come_back(at);
+    } else if (expelled_count == 0 && below(2) == 0) {
+        expel(at);
+    } else if (expelled_count == 0) {
+        restart(at);
+    }
+}
+
 static void step(struct model *m) {
     size_t at = below(REPLICAS);
     size_t other = (at + 1 + below(REPLICAS - 1)) % REPLICAS;
     size_t kind = below(100);
+    if ((replicas[at].expelled || replicas[other].expelled) && kind < 85) {
+        return;
+    }
     if (kind < 40) {
         write_some(replicas[at].store, m, clock_of(&replicas[at]));
     } else if (kind < 75) {
@@ -429,9 +491,9 @@ static void step(struct model *m) {
     } else if (kind < 98) {
         compact(at);
     } else if (kind < 99) {
-        isolated = below(REPLICAS + 2);
-    } else if (last_writer < 40 && isolated >= REPLICAS) {
-        restart(at);
+        isolated = expelled_count > 0 ? REPLICAS : below(REPLICAS + 2);
+    } else {
+        change_members(at);
     }
 }
 
@@ -455,6 +517,7 @@ static void run_cluster(void) {
     now_ms = NOW;
     last_writer = 0;
     isolated = REPLICAS;
+    expelled_count = 0;
     memset(flights, 0, sizeof(flights));
     for (size_t i = 0; i < REPLICAS; i++) {
         boot(&replicas[i]);
@@ -463,6 +526,11 @@ static void run_cluster(void) {
         step(&m);
         if (i % 100 == 0) {
             store_check(replicas[below(REPLICAS)].store);
+        }
+    }
+    for (size_t i = 0; i < REPLICAS; i++) {
+        if (replicas[i].expelled) {
+            come_back(i);
         }
     }
     converge(&m);
@@ -501,7 +569,9 @@ static void test_join(void **state) {
 
 static void test_cluster(void **state) {
     (void)state;
+    reset_count = 0;
     run_seeds(run_cluster);
+    assert_true(reset_count > 0 || getenv("STORE_SEED") != NULL);
 }
 
 int main(void) {
