@@ -371,7 +371,7 @@ static void pull_some(size_t to, size_t from) {
 
 static void pull_all(size_t to) {
     for (size_t from = 0; from < REPLICAS; from++) {
-        while (from != to && !pull_page(to, from)) {
+        while (from != to && !replicas[from].expelled && !pull_page(to, from)) {
             now_ms++; /* What was refused for its time is given again. */
         }
     }
@@ -409,7 +409,7 @@ static void compact(size_t idx) {
 static void drain(size_t idx) {
     drop_flights(idx);
     for (size_t to = 0; to < REPLICAS; to++) {
-        while (to != idx && !pull_page(to, idx)) {
+        while (to != idx && !replicas[to].expelled && !pull_page(to, idx)) {
             now_ms++;
         }
     }
@@ -438,17 +438,23 @@ static void expel(size_t idx) {
     expelled_count++;
 }
 
-/* Comes back with all it had. Whoever has collected something meanwhile that it may not know tells
- * it to drop that; those who have not give it what it missed. */
+static bool is_turned_away(size_t idx, size_t by) {
+    struct store_known_entry entries[KNOWN_MAX];
+    struct store_known known;
+    CHECK(store_known_copy(replicas[idx].store, entries, KNOWN_MAX, &known).err == E_OK);
+    return store_needs_reset(replicas[by].store, &known);
+}
+
+/* Comes back with all it had, and pulls from one after the other. Whoever knows of something that
+ * was collected meanwhile, and that it may not know, tells it to drop its state. */
 static void come_back(size_t idx) {
     struct replica *r = &replicas[idx];
     r->expelled = false;
     expelled_count--;
-    for (size_t i = 0; i < REPLICAS; i++) {
-        struct store_known_entry entries[KNOWN_MAX];
-        struct store_known known;
-        CHECK(store_known_copy(r->store, entries, KNOWN_MAX, &known).err == E_OK);
-        if (i != idx && store_needs_reset(replicas[i].store, &known)) {
+    size_t first = below(REPLICAS);
+    for (size_t n = 0; n < REPLICAS; n++) {
+        size_t from = (first + n) % REPLICAS;
+        if (from != idx && is_turned_away(idx, from)) {
             uint8_t writer[STORE_WRITER_BYTES] = { ++last_writer };
             store_reset(r->store, writer);
             r->writer = last_writer;
@@ -456,8 +462,10 @@ static void come_back(size_t idx) {
             join_cluster(idx);
             return;
         }
+        while (from != idx && !pull_page(idx, from)) {
+            now_ms++;
+        }
     }
-    pull_all(idx);
 }
 
 static void change_members(size_t at) {
@@ -468,7 +476,7 @@ static void change_members(size_t at) {
         come_back(at);
     } else if (expelled_count == 0 && below(2) == 0) {
         expel(at);
-    } else if (expelled_count == 0) {
+    } else {
         restart(at);
     }
 }
