@@ -425,15 +425,16 @@ class Node:
             self.start()
 
     def _prepare(self):
-        wallet = Wallet()
-        with open(os.open(self.dir / "node.key", os.O_WRONLY | os.O_CREAT, 0o600), "w",
-                  encoding="ascii") as file:
-            file.write(wallet.key.hex() + "\n")
-        self.write_registry(json.dumps({
-            "kms_app_id": 49, "apps": [{"id": 49, "status": "ACTIVE"}],
-            "versions": [{"id": 1, "appId": 49, "status": "ENROLLED"}],
-            "instances": [{"id": 1, "appId": 49, "versionId": 1, "teeWalletAddress": wallet.text,
-                           "zkVerified": True, "status": "ACTIVE", "instanceUrl": ""}]}))
+        """As the node would make it, and APP_COUNT more apps."""
+        wallets = Wallet(), Wallet()
+        for wallet, name in zip(wallets, ("node.key", "app.key")):
+            with open(os.open(self.dir / name, os.O_WRONLY | os.O_CREAT, 0o600), "w",
+                      encoding="ascii") as file:
+                file.write(wallet.key.hex() + "\n")
+        self.write_registry(json.dumps({"kms_app_id": 49, "apps": [], "versions": [],
+                                        "instances": []}))
+        self.enrol(wallets[0], app_id=49)
+        self.enrol(wallets[1], app_id=1001)
         for _ in range(self.APP_COUNT):
             wallet = Wallet()
             wallet.app_id = self.enrol(wallet)

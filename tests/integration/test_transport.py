@@ -195,11 +195,9 @@ def test_frames_in_pieces(kms, piece):
 
 def test_many_frames_in_one_write(kms):
     frames, ids = zip(*(kms.request_frame("KmsService/WhoAmI") for _ in range(2000)))
-    writer = threading.Thread(target=kms.send, args=(b"".join(frames),))
-    writer.start()
+    kms.send(b"".join(frames))  # Less than the sockets hold: the answers wait for their reader.
     for call_id in ids:
         assert kms.finish(call_id)[0].status == 0
-    writer.join()
 
 
 # --- Calls in flight, deadlines, cancel --------------------------------------------------------------
