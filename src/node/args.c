@@ -53,6 +53,14 @@ static void print_help(void) {
     config_print_help(stdout);
 }
 
+static bool allow_dev(const char *flag) {
+    if (!node_start_allows_dev()) {
+        (void)fprintf(stderr, "nova-kms: %s is not allowed in a production build\n", flag);
+        return false;
+    }
+    return true;
+}
+
 static bool take_flag(struct command *command, int flag) {
     switch (flag) {
     case FLAG_HELP:
@@ -66,10 +74,10 @@ static bool take_flag(struct command *command, int flag) {
         return true;
     case FLAG_DEV:
         command->args.is_dev = true;
-        return node_start_allows_dev();
+        return allow_dev("--dev");
     case FLAG_DIR:
         command->args.dir = optarg;
-        return node_start_allows_dev();
+        return allow_dev("--dir");
     case FLAG_RPC:
         command->rpc = optarg;
         return true;

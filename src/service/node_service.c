@@ -39,7 +39,8 @@ static void get_status(Novakms__V1__NodeService_Service *service,
     data.total_bytes = now.store.bytes;
     data.tombstones = now.store.tombstone_count;
     ProtobufCBinaryData writer = { sizeof(now.writer), now.writer };
-    Novakms__V1__GetStatusResponse out = NOVAKMS__V1__GET_STATUS_RESPONSE__INIT;
+    Novakms__V1__GetStatusResponse out;
+    novakms__v1__get_status_response__init(&out); /* The INIT macro casts a const away. */
     out.serving = now.serving;
     out.reason = now.reason;
     out.version = text_out(arena, cfg->version);
