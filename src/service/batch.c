@@ -27,8 +27,7 @@ static RC read_item(struct batch_get *batch, struct span key, Novakms__V1__Batch
         .sealed_bytes_max = batch->bytes_left + SERVICE_SEAL_BYTES,
     };
     struct service_kv_value value = { 0 };
-    struct span plain = SPAN_EMPTY;
-    struct rc rc = service_get_one(batch->worker, call, &query, &value, &plain, status);
+    struct rc rc = service_get_one(batch->worker, call, &query, &value, status);
     if (rc.err == E_AGAIN) {
         return rc;
     }
@@ -41,8 +40,8 @@ static RC read_item(struct batch_get *batch, struct span key, Novakms__V1__Batch
     if (rc.err != E_OK) {
         return OK; /* The item failed, not the call. */
     }
-    batch->bytes_left -= plain.len;
-    item->value = (ProtobufCBinaryData){ plain.len, value.sealed + XAES_NONCE_BYTES };
+    item->value = service_plain(&value);
+    batch->bytes_left -= item->value.len;
     item->expires_unix_ms = value.expires_unix_ms;
     return OK;
 }

@@ -192,7 +192,7 @@ enum service_outcome service_delete(struct service_worker *worker, struct servic
 
 /* Opens in place. */
 static RC open_value(struct service_worker *worker, struct service_call *call, struct span key,
-                     const struct service_kv_value *value, struct span *plain) {
+                     const struct service_kv_value *value) {
     uint8_t aad_bytes[AAD_BYTES];
     struct writer aad = { aad_bytes, 0, sizeof(aad_bytes) };
     const struct service_app_keys *keys = NULL;
@@ -201,14 +201,12 @@ static RC open_value(struct service_worker *worker, struct service_call *call, s
     ENSURE(value->sealed_len >= SERVICE_SEAL_BYTES, TRUNCATED);
     uint8_t *body = value->sealed + XAES_NONCE_BYTES;
     struct span sealed = { body, value->sealed_len - XAES_NONCE_BYTES };
-    TRY(xaes_open(&keys->seal, value->sealed, writer_span(&aad), sealed, body));
-    *plain = (struct span){ body, value->sealed_len - SERVICE_SEAL_BYTES };
-    return OK;
+    return xaes_open(&keys->seal, value->sealed, writer_span(&aad), sealed, body);
 }
 
 RC service_get_one(struct service_worker *worker, struct service_call *call,
                    const struct service_kv_query *query, struct service_kv_value *value,
-                   struct span *plain, struct status *why) {
+                   struct status *why) {
     struct rc rc = service_kv_get(worker->shared->kv, query, call->arena, value);
     if (rc.err == E_AGAIN || rc.err == E_QUOTA) {
         return rc;
@@ -218,7 +216,7 @@ RC service_get_one(struct service_worker *worker, struct service_call *call,
         return rc;
     }
     if (rc.err == E_OK) {
-        rc = open_value(worker, call, query->key, value, plain);
+        rc = open_value(worker, call, query->key, value);
     }
     if (rc.err == E_OK) {
         return OK;
@@ -246,8 +244,7 @@ enum service_outcome service_get(struct service_worker *worker, struct service_c
     }
     query.seen = call->may_miss ? STORE_STAMP_NONE : call->seen;
     struct service_kv_value value = { 0 };
-    struct span plain = SPAN_EMPTY;
-    struct rc rc = service_get_one(worker, call, &query, &value, &plain, &call->why);
+    struct rc rc = service_get_one(worker, call, &query, &value, &call->why);
     if (rc.err == E_AGAIN) {
         return SERVICE_WAITS;
     }
@@ -255,7 +252,7 @@ enum service_outcome service_get(struct service_worker *worker, struct service_c
         call->stamp = value.stamp;
         return SERVICE_FAILED;
     }
-    out->value = (ProtobufCBinaryData){ plain.len, value.sealed + XAES_NONCE_BYTES };
+    out->value = service_plain(&value);
     out->expires_unix_ms = value.expires_unix_ms;
     out->may_miss = call->may_miss;
     rc = service_stamp_out(call->arena, &value.stamp, &out->stamp);

@@ -26,12 +26,17 @@ struct service_put {
 bool service_put_one(struct service_worker *worker, struct service_call *call,
                      const struct service_put *put, struct store_stamp *stamp, struct status *why);
 
-/* One get, opened in place. OK; AGAIN when `seen` is not covered; QUOTA
- * when it is longer than the query allows; NOT_FOUND with value->stamp; else
- * *why is set, with DENIED. */
+/* One get, opened in place: service_plain gives the value. OK; AGAIN when `seen` is not covered; QUOTA
+ * when it is longer than the query allows; NOT_FOUND with value->stamp; else *why is set, with
+ * DENIED. */
 RC service_get_one(struct service_worker *worker, struct service_call *call,
                    const struct service_kv_query *query, struct service_kv_value *value,
-                   struct span *plain, struct status *why);
+                   struct status *why);
+/* The plaintext of a value that service_get_one has opened. */
+static inline ProtobufCBinaryData service_plain(const struct service_kv_value *value) {
+    return (ProtobufCBinaryData){ value->sealed_len - SERVICE_SEAL_BYTES,
+                                  value->sealed + XAES_NONCE_BYTES };
+}
 
 /* What every data call begins with: the caller's app id is none of the reserved, and service_check_seen
  * with this node's clock and skew. */

@@ -97,3 +97,51 @@ static inline ProtobufCBinaryData fixture_text(const char *text) {
         assert_int_equal((bytes).len, strlen(text));          \
         assert_memory_equal((bytes).data, text, (bytes).len); \
     } while (0)
+
+/* Calls a method into a fresh response. */
+#define CALL(f, name, response_name, in, out)   \
+    (novakms__v1__##response_name##__init(out), \
+     service_##name(&(f)->worker, fixture_call(f), (in), (out)))
+
+#define assert_failed(f, outcome, want)                      \
+    do {                                                     \
+        assert_int_equal(outcome, SERVICE_FAILED);           \
+        assert_int_equal((f)->call.why.code, STATUS_##want); \
+        assert_true((f)->call.why.text[0] != '\0');          \
+    } while (0)
+
+struct fixture_value {
+    const char *key;
+    const void *value;
+    size_t value_len;
+    uint64_t ttl_ms;
+};
+
+static inline enum service_outcome fixture_put(struct fixture *f, const struct fixture_value *arg,
+                                               struct store_stamp *stamp) {
+    Novakms__V1__PutRequest in = NOVAKMS__V1__PUT_REQUEST__INIT;
+    in.key = fixture_text(arg->key);
+    in.value = fixture_bytes(arg->value, arg->value_len);
+    in.ttl_ms = arg->ttl_ms;
+    Novakms__V1__PutResponse out;
+    enum service_outcome outcome = CALL(f, put, put_response, &in, &out);
+    if (outcome == SERVICE_ANSWERED && stamp != NULL) {
+        assert_non_null(out.stamp);
+        stamp->hlc = out.stamp->hlc;
+        assert_int_equal(out.stamp->writer.len, STORE_WRITER_BYTES);
+        memcpy(stamp->writer, out.stamp->writer.data, STORE_WRITER_BYTES);
+    }
+    return outcome;
+}
+
+static inline void fixture_put_text(struct fixture *f, const char *key, const char *value) {
+    const struct fixture_value arg = { key, value, strlen(value), 0 };
+    assert_int_equal(fixture_put(f, &arg, NULL), SERVICE_ANSWERED);
+}
+
+static inline enum service_outcome fixture_get(struct fixture *f, const char *key,
+                                               Novakms__V1__GetResponse *out) {
+    Novakms__V1__GetRequest in = NOVAKMS__V1__GET_REQUEST__INIT;
+    in.key = fixture_text(key);
+    return CALL(f, get, get_response, &in, out);
+}

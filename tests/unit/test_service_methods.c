@@ -1,21 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* KmsService's methods over a real store: what they check, give and refuse. */
-#include <stdio.h>
-
 #include "service_fixture.h"
 #include "vectors.h"
-
-/* Calls a method into a fresh response. */
-#define CALL(f, name, response_name, in, out)   \
-    (novakms__v1__##response_name##__init(out), \
-     service_##name(&(f)->worker, fixture_call(f), (in), (out)))
-
-#define assert_failed(f, outcome, want)                      \
-    do {                                                     \
-        assert_int_equal(outcome, SERVICE_FAILED);           \
-        assert_int_equal((f)->call.why.code, STATUS_##want); \
-        assert_true((f)->call.why.text[0] != '\0');          \
-    } while (0)
 
 /* ---- Derive ---- */
 
@@ -141,51 +127,16 @@ static void test_app_zero_is_refused(void **state) {
 
 /* ---- Put, Get, Delete ---- */
 
-struct put_arg {
-    const char *key;
-    const void *value;
-    size_t value_len;
-    uint64_t ttl_ms;
-};
-
-static enum service_outcome put(struct fixture *f, const struct put_arg *arg,
-                                struct store_stamp *stamp) {
-    Novakms__V1__PutRequest in = NOVAKMS__V1__PUT_REQUEST__INIT;
-    in.key = fixture_text(arg->key);
-    in.value = fixture_bytes(arg->value, arg->value_len);
-    in.ttl_ms = arg->ttl_ms;
-    Novakms__V1__PutResponse out;
-    enum service_outcome outcome = CALL(f, put, put_response, &in, &out);
-    if (outcome == SERVICE_ANSWERED && stamp != NULL) {
-        assert_non_null(out.stamp);
-        stamp->hlc = out.stamp->hlc;
-        assert_int_equal(out.stamp->writer.len, STORE_WRITER_BYTES);
-        memcpy(stamp->writer, out.stamp->writer.data, STORE_WRITER_BYTES);
-    }
-    return outcome;
-}
-
-static void put_text(struct fixture *f, const char *key, const char *value) {
-    const struct put_arg arg = { key, value, strlen(value), 0 };
-    assert_int_equal(put(f, &arg, NULL), SERVICE_ANSWERED);
-}
-
-static enum service_outcome get(struct fixture *f, const char *key, Novakms__V1__GetResponse *out) {
-    Novakms__V1__GetRequest in = NOVAKMS__V1__GET_REQUEST__INIT;
-    in.key = fixture_text(key);
-    return CALL(f, get, get_response, &in, out);
-}
-
 static void test_put_get_delete(void **state) {
     (void)state;
     struct fixture f;
     fixture_open(&f);
     Novakms__V1__GetResponse got;
-    assert_failed(&f, get(&f, "k", &got), NOT_FOUND);
+    assert_failed(&f, fixture_get(&f, "k", &got), NOT_FOUND);
     assert_true(store_stamp_is_none(&f.call.stamp));
-    put_text(&f, "k", "one");
-    put_text(&f, "k", "two");
-    assert_int_equal(get(&f, "k", &got), SERVICE_ANSWERED);
+    fixture_put_text(&f, "k", "one");
+    fixture_put_text(&f, "k", "two");
+    assert_int_equal(fixture_get(&f, "k", &got), SERVICE_ANSWERED);
     assert_bytes_equal(got.value, "two");
     assert_int_equal(got.expires_unix_ms, 0);
     assert_false(got.may_miss);
@@ -196,7 +147,7 @@ static void test_put_get_delete(void **state) {
     assert_int_equal(CALL(&f, delete, delete_response, &in, &out), SERVICE_ANSWERED);
     assert_true(out.existed);
     uint64_t deleted_hlc = out.stamp->hlc;
-    assert_failed(&f, get(&f, "k", &got), NOT_FOUND);
+    assert_failed(&f, fixture_get(&f, "k", &got), NOT_FOUND);
     assert_int_equal(f.call.stamp.hlc, deleted_hlc);
     assert_int_equal(CALL(&f, delete, delete_response, &in, &out), SERVICE_ANSWERED);
     assert_false(out.existed);
@@ -213,15 +164,15 @@ static void test_value_sizes(void **state) {
     }
     static const size_t sizes[] = { 0, 1, 2000, 2008, 2009, 2049, FIXTURE_VALUE_MAX };
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-        const struct put_arg arg = { "k", value, sizes[i], 0 };
-        assert_int_equal(put(&f, &arg, NULL), SERVICE_ANSWERED);
+        const struct fixture_value arg = { "k", value, sizes[i], 0 };
+        assert_int_equal(fixture_put(&f, &arg, NULL), SERVICE_ANSWERED);
         Novakms__V1__GetResponse got;
-        assert_int_equal(get(&f, "k", &got), SERVICE_ANSWERED);
+        assert_int_equal(fixture_get(&f, "k", &got), SERVICE_ANSWERED);
         assert_int_equal(got.value.len, sizes[i]);
         assert_memory_equal(got.value.data, value, sizes[i]);
     }
-    const struct put_arg over = { "k", value, FIXTURE_VALUE_MAX + 1, 0 };
-    assert_failed(&f, put(&f, &over, NULL), RESOURCE_EXHAUSTED);
+    const struct fixture_value over = { "k", value, FIXTURE_VALUE_MAX + 1, 0 };
+    assert_failed(&f, fixture_put(&f, &over, NULL), RESOURCE_EXHAUSTED);
     assert_string_equal(f.call.why.text, "value: has 4097 bytes; MAX_VALUE_SIZE is 4096");
     fixture_close(&f);
 }
@@ -233,18 +184,18 @@ static void test_key_sizes(void **state) {
     char key[1026];
     memset(key, 'k', sizeof(key));
     key[1024] = '\0';
-    put_text(&f, key, "v");
+    fixture_put_text(&f, key, "v");
     Novakms__V1__GetResponse got;
-    assert_int_equal(get(&f, key, &got), SERVICE_ANSWERED);
+    assert_int_equal(fixture_get(&f, key, &got), SERVICE_ANSWERED);
     key[1024] = 'k';
     key[1025] = '\0';
-    const struct put_arg over = { key, "v", 1, 0 };
-    assert_failed(&f, put(&f, &over, NULL), INVALID_ARGUMENT);
+    const struct fixture_value over = { key, "v", 1, 0 };
+    assert_failed(&f, fixture_put(&f, &over, NULL), INVALID_ARGUMENT);
     assert_string_equal(f.call.why.text, "key: has 1025 bytes; it must have 1 to 1024");
-    assert_failed(&f, get(&f, key, &got), INVALID_ARGUMENT);
-    assert_failed(&f, get(&f, "", &got), INVALID_ARGUMENT);
-    const struct put_arg empty = { "", "v", 1, 0 };
-    assert_failed(&f, put(&f, &empty, NULL), INVALID_ARGUMENT);
+    assert_failed(&f, fixture_get(&f, key, &got), INVALID_ARGUMENT);
+    assert_failed(&f, fixture_get(&f, "", &got), INVALID_ARGUMENT);
+    const struct fixture_value empty = { "", "v", 1, 0 };
+    assert_failed(&f, fixture_put(&f, &empty, NULL), INVALID_ARGUMENT);
     fixture_close(&f);
 }
 
@@ -252,21 +203,21 @@ static void test_time_to_live(void **state) {
     (void)state;
     struct fixture f;
     fixture_open(&f);
-    const struct put_arg arg = { "k", "v", 1, 1000 };
-    assert_int_equal(put(&f, &arg, NULL), SERVICE_ANSWERED);
+    const struct fixture_value arg = { "k", "v", 1, 1000 };
+    assert_int_equal(fixture_put(&f, &arg, NULL), SERVICE_ANSWERED);
     Novakms__V1__GetResponse got;
-    assert_int_equal(get(&f, "k", &got), SERVICE_ANSWERED);
+    assert_int_equal(fixture_get(&f, "k", &got), SERVICE_ANSWERED);
     assert_int_equal(got.expires_unix_ms, FIXTURE_NOW_MS + 1000);
     service_clock_init(&f.clock, FIXTURE_SKEW_MS, 0, FIXTURE_NOW_MS + 999);
-    assert_int_equal(get(&f, "k", &got), SERVICE_ANSWERED);
+    assert_int_equal(fixture_get(&f, "k", &got), SERVICE_ANSWERED);
     service_clock_init(&f.clock, FIXTURE_SKEW_MS, 0, FIXTURE_NOW_MS + 1000);
-    assert_failed(&f, get(&f, "k", &got), NOT_FOUND);
-    const struct put_arg longest = { "k", "v", 1, STORE_TTL_MS_MAX };
-    assert_int_equal(put(&f, &longest, NULL), SERVICE_ANSWERED);
-    const struct put_arg over = { "k", "v", 1, STORE_TTL_MS_MAX + 1 };
-    assert_failed(&f, put(&f, &over, NULL), INVALID_ARGUMENT);
-    const struct put_arg greatest = { "k", "v", 1, UINT64_MAX };
-    assert_failed(&f, put(&f, &greatest, NULL), INVALID_ARGUMENT);
+    assert_failed(&f, fixture_get(&f, "k", &got), NOT_FOUND);
+    const struct fixture_value longest = { "k", "v", 1, STORE_TTL_MS_MAX };
+    assert_int_equal(fixture_put(&f, &longest, NULL), SERVICE_ANSWERED);
+    const struct fixture_value over = { "k", "v", 1, STORE_TTL_MS_MAX + 1 };
+    assert_failed(&f, fixture_put(&f, &over, NULL), INVALID_ARGUMENT);
+    const struct fixture_value greatest = { "k", "v", 1, UINT64_MAX };
+    assert_failed(&f, fixture_put(&f, &greatest, NULL), INVALID_ARGUMENT);
     fixture_close(&f);
 }
 
@@ -299,13 +250,13 @@ static void test_apps_are_apart(void **state) {
     (void)state;
     struct fixture f;
     fixture_open(&f);
-    put_text(&f, "k", "of app 7");
+    fixture_put_text(&f, "k", "of app 7");
     f.caller.app_id = 8;
     Novakms__V1__GetResponse got;
-    assert_failed(&f, get(&f, "k", &got), NOT_FOUND);
-    put_text(&f, "k", "of app 8");
+    assert_failed(&f, fixture_get(&f, "k", &got), NOT_FOUND);
+    fixture_put_text(&f, "k", "of app 8");
     f.caller.app_id = 7;
-    assert_int_equal(get(&f, "k", &got), SERVICE_ANSWERED);
+    assert_int_equal(fixture_get(&f, "k", &got), SERVICE_ANSWERED);
     assert_bytes_equal(got.value, "of app 7");
     fixture_close(&f);
 }
@@ -315,7 +266,7 @@ static void test_ciphertexts_cannot_be_moved(void **state) {
     (void)state;
     struct fixture f;
     fixture_open(&f);
-    put_text(&f, "k", "secret");
+    fixture_put_text(&f, "k", "secret");
     struct service_kv_query query = { .app_id = 7,
                                       .key = SPAN_LIT("k"),
                                       .now_unix_ms = FIXTURE_NOW_MS,
@@ -332,15 +283,15 @@ static void test_ciphertexts_cannot_be_moved(void **state) {
     struct store_written written;
     assert_ok(service_kv_put(f.shared.kv, &write, &written));
     Novakms__V1__GetResponse got;
-    assert_failed(&f, get(&f, "other", &got), DATA_LOSS);
+    assert_failed(&f, fixture_get(&f, "other", &got), DATA_LOSS);
     write.app_id = 8;
     write.key = SPAN_LIT("k");
     assert_ok(service_kv_put(f.shared.kv, &write, &written));
     f.caller.app_id = 8;
-    assert_failed(&f, get(&f, "k", &got), DATA_LOSS);
+    assert_failed(&f, fixture_get(&f, "k", &got), DATA_LOSS);
     write.sealed = SPAN_LIT("short");
     assert_ok(service_kv_put(f.shared.kv, &write, &written));
-    assert_failed(&f, get(&f, "k", &got), DATA_LOSS);
+    assert_failed(&f, fixture_get(&f, "k", &got), DATA_LOSS);
     arena_close(&arena);
     fixture_close(&f);
 }
@@ -350,8 +301,8 @@ static void test_values_are_sealed(void **state) {
     (void)state;
     struct fixture f;
     fixture_open(&f);
-    put_text(&f, "a", "the same value");
-    put_text(&f, "b", "the same value");
+    fixture_put_text(&f, "a", "the same value");
+    fixture_put_text(&f, "b", "the same value");
     struct arena arena;
     arena_init(&arena, 1 << 20);
     struct service_kv_value values[2];
@@ -398,7 +349,7 @@ static void test_reads_wait_for_what_was_seen(void **state) {
     (void)state;
     struct fixture f;
     fixture_open(&f);
-    put_text(&f, "k", "v");
+    fixture_put_text(&f, "k", "v");
     static uint8_t other[STORE_WRITER_BYTES] = { 0xff };
     Novakms__V1__Stamp seen = NOVAKMS__V1__STAMP__INIT;
     seen.hlc = FIXTURE_NOW_MS << 16;
@@ -440,8 +391,8 @@ static void test_own_writes_are_known(void **state) {
     struct fixture f;
     fixture_open(&f);
     struct store_stamp stamp = STORE_STAMP_NONE;
-    const struct put_arg arg = { "k", "v", 1, 0 };
-    assert_int_equal(put(&f, &arg, &stamp), SERVICE_ANSWERED);
+    const struct fixture_value arg = { "k", "v", 1, 0 };
+    assert_int_equal(fixture_put(&f, &arg, &stamp), SERVICE_ANSWERED);
     Novakms__V1__Stamp seen = NOVAKMS__V1__STAMP__INIT;
     seen.hlc = stamp.hlc;
     seen.writer = (ProtobufCBinaryData){ STORE_WRITER_BYTES, stamp.writer };
@@ -466,15 +417,15 @@ static void test_quota_names_the_limit(void **state) {
     struct fixture f;
     fixture_open_with(&f, secret, &cfg);
     static const uint8_t value[FIXTURE_VALUE_MAX] = { 1 };
-    const struct put_arg first = { "a", value, 4000, 0 };
-    const struct put_arg second = { "b", value, 4000, 0 };
-    assert_int_equal(put(&f, &first, NULL), SERVICE_ANSWERED);
-    assert_failed(&f, put(&f, &second, NULL), RESOURCE_EXHAUSTED);
+    const struct fixture_value first = { "a", value, 4000, 0 };
+    const struct fixture_value second = { "b", value, 4000, 0 };
+    assert_int_equal(fixture_put(&f, &first, NULL), SERVICE_ANSWERED);
+    assert_failed(&f, fixture_put(&f, &second, NULL), RESOURCE_EXHAUSTED);
     assert_non_null(strstr(f.call.why.text, "MAX_APP_STORAGE is 8192"));
     f.caller.app_id = 8;
-    assert_int_equal(put(&f, &first, NULL), SERVICE_ANSWERED);
+    assert_int_equal(fixture_put(&f, &first, NULL), SERVICE_ANSWERED);
     f.caller.app_id = 9;
-    assert_failed(&f, put(&f, &first, NULL), RESOURCE_EXHAUSTED);
+    assert_failed(&f, fixture_put(&f, &first, NULL), RESOURCE_EXHAUSTED);
     assert_non_null(strstr(f.call.why.text, "MAX_STORE_BYTES is 16000"));
     f.caller.app_id = 7;
     static const char *const keys[] = { "x", "y", "z" };
@@ -490,216 +441,6 @@ static void test_quota_names_the_limit(void **state) {
             assert_non_null(strstr(f.call.why.text, "MAX_TOMBSTONES_PER_APP is 2"));
         }
     }
-    fixture_close(&f);
-}
-
-/* ---- List ---- */
-
-/* Lists everything with pages of `limit`; checks order and count. */
-static unsigned list_all(struct fixture *f, const char *prefix, uint32_t limit) {
-    uint8_t token[2048];
-    size_t token_len = 0;
-    unsigned count = 0;
-    char last[32] = "";
-    do {
-        Novakms__V1__ListRequest in = NOVAKMS__V1__LIST_REQUEST__INIT;
-        in.prefix = fixture_text(prefix);
-        in.limit = limit;
-        in.page_token = (ProtobufCBinaryData){ token_len, token };
-        Novakms__V1__ListResponse out;
-        assert_int_equal(CALL(f, list, list_response, &in, &out), SERVICE_ANSWERED);
-        assert_true(out.n_entries <= (limit == 0 ? SERVICE_LIST_LIMIT_DEFAULT : limit));
-        for (size_t i = 0; i < out.n_entries; i++) {
-            char key[32] = "";
-            assert_true(out.entries[i]->key.len < sizeof(key));
-            memcpy(key, out.entries[i]->key.data, out.entries[i]->key.len);
-            assert_true(strcmp(last, key) < 0);
-            memcpy(last, key, sizeof(last));
-            assert_int_equal(out.entries[i]->value_bytes, 3);
-            assert_non_null(out.entries[i]->stamp);
-            count++;
-        }
-        token_len = out.next_page_token.len;
-        assert_true(token_len <= sizeof(token));
-        memcpy(token, out.next_page_token.data == NULL ? token : out.next_page_token.data,
-               token_len);
-    } while (token_len > 0);
-    return count;
-}
-
-static void test_list_pages(void **state) {
-    (void)state;
-    struct fixture f;
-    fixture_open(&f);
-    assert_int_equal(list_all(&f, "", 0), 0);
-    for (unsigned i = 0; i < 300; i++) {
-        char key[32];
-        (void)snprintf(key, sizeof(key), "%s-%03u", i % 3 == 0 ? "a" : "b", i);
-        put_text(&f, key, "val");
-    }
-    assert_int_equal(list_all(&f, "", 0), 300);
-    assert_int_equal(list_all(&f, "a-", 0), 100);
-    assert_int_equal(list_all(&f, "a-", 1), 100);
-    assert_int_equal(list_all(&f, "b", 63), 200);
-    assert_int_equal(list_all(&f, "b", 64), 200);
-    assert_int_equal(list_all(&f, "b", 65), 200);
-    assert_int_equal(list_all(&f, "", 1000), 300);
-    assert_int_equal(list_all(&f, "c", 1000), 0);
-    f.caller.app_id = 8;
-    assert_int_equal(list_all(&f, "", 1000), 0);
-    fixture_close(&f);
-}
-
-static void test_list_refusals(void **state) {
-    (void)state;
-    struct fixture f;
-    fixture_open(&f);
-    put_text(&f, "a", "1");
-    put_text(&f, "b", "2");
-    Novakms__V1__ListRequest in = NOVAKMS__V1__LIST_REQUEST__INIT;
-    Novakms__V1__ListResponse out;
-    in.limit = 1001;
-    assert_failed(&f, CALL(&f, list, list_response, &in, &out), INVALID_ARGUMENT);
-    assert_string_equal(f.call.why.text, "limit: is 1001; it must be 1 to 1000, or 0 for 100");
-    in.limit = 1;
-    static uint8_t prefix[1025];
-    in.prefix = (ProtobufCBinaryData){ 1025, prefix };
-    assert_failed(&f, CALL(&f, list, list_response, &in, &out), INVALID_ARGUMENT);
-    in.prefix.len = 1024;
-    assert_int_equal(CALL(&f, list, list_response, &in, &out), SERVICE_ANSWERED);
-    in.prefix.len = 0;
-    assert_int_equal(CALL(&f, list, list_response, &in, &out), SERVICE_ANSWERED);
-    size_t len = out.next_page_token.len;
-    assert_true(len > 0);
-    uint8_t *token = test_dup(out.next_page_token.data, len);
-    in.page_token = (ProtobufCBinaryData){ len, token };
-    assert_int_equal(CALL(&f, list, list_response, &in, &out), SERVICE_ANSWERED);
-    assert_int_equal(out.n_entries, 1);
-    in.prefix = fixture_text("b");
-    assert_failed(&f, CALL(&f, list, list_response, &in, &out), INVALID_ARGUMENT);
-    in.prefix.len = 0;
-    f.caller.app_id = 8;
-    assert_failed(&f, CALL(&f, list, list_response, &in, &out), INVALID_ARGUMENT);
-    f.caller.app_id = 7;
-    token[len - 1] ^= 1;
-    assert_failed(&f, CALL(&f, list, list_response, &in, &out), INVALID_ARGUMENT);
-    in.page_token.len = 1;
-    assert_failed(&f, CALL(&f, list, list_response, &in, &out), INVALID_ARGUMENT);
-    free(token);
-    fixture_close(&f);
-}
-
-/* ---- Batches ---- */
-
-static void test_batch_derive(void **state) {
-    (void)state;
-    struct fixture f;
-    fixture_open(&f);
-    static Novakms__V1__DeriveRequest items[257];
-    Novakms__V1__DeriveRequest *pointers[257];
-    for (size_t i = 0; i < 257; i++) {
-        novakms__v1__derive_request__init(&items[i]);
-        items[i].path = fixture_text(i == 1 ? "data_key" : "disk");
-        pointers[i] = &items[i];
-    }
-    Novakms__V1__BatchDeriveRequest in = NOVAKMS__V1__BATCH_DERIVE_REQUEST__INIT;
-    in.items = pointers;
-    Novakms__V1__BatchDeriveResponse out;
-    assert_failed(&f, CALL(&f, batch_derive, batch_derive_response, &in, &out), INVALID_ARGUMENT);
-    in.n_items = 257;
-    assert_failed(&f, CALL(&f, batch_derive, batch_derive_response, &in, &out), INVALID_ARGUMENT);
-    assert_string_equal(f.call.why.text, "items: has 257 entries; it must have 1 to 256");
-    in.n_items = 256;
-    assert_int_equal(CALL(&f, batch_derive, batch_derive_response, &in, &out), SERVICE_ANSWERED);
-    assert_int_equal(out.n_items, 256);
-    assert_int_equal(out.items[0]->status->code, STATUS_OK);
-    assert_int_equal(out.items[0]->key.len, 32);
-    assert_int_equal(out.items[1]->status->code, STATUS_INVALID_ARGUMENT);
-    assert_string_equal(out.items[1]->status->message, "path: \"data_key\" is reserved");
-    assert_int_equal(out.items[1]->key.len, 0);
-    assert_memory_equal(out.items[255]->key.data, out.items[0]->key.data, 32);
-    fixture_close(&f);
-}
-
-static void test_batch_put_and_get(void **state) {
-    (void)state;
-    struct fixture f;
-    fixture_open(&f);
-    static uint8_t big[FIXTURE_VALUE_MAX + 1];
-    Novakms__V1__BatchPutEntry entries[3];
-    Novakms__V1__BatchPutEntry *pointers[3] = { &entries[0], &entries[1], &entries[2] };
-    static const char *const keys[] = { "a", "b", "c" };
-    for (size_t i = 0; i < 3; i++) {
-        novakms__v1__batch_put_entry__init(&entries[i]);
-        entries[i].key = fixture_text(keys[i]);
-        entries[i].value = fixture_text(keys[i]);
-    }
-    entries[1].value = (ProtobufCBinaryData){ sizeof(big), big };
-    Novakms__V1__BatchPutRequest in = NOVAKMS__V1__BATCH_PUT_REQUEST__INIT;
-    in.entries = pointers;
-    in.n_entries = 3;
-    Novakms__V1__BatchPutResponse out;
-    assert_int_equal(CALL(&f, batch_put, batch_put_response, &in, &out), SERVICE_ANSWERED);
-    assert_int_equal(out.n_items, 3);
-    assert_int_equal(out.items[0]->status->code, STATUS_OK);
-    assert_non_null(out.items[0]->stamp);
-    assert_int_equal(out.items[1]->status->code, STATUS_RESOURCE_EXHAUSTED);
-    assert_null(out.items[1]->stamp);
-    assert_true(out.items[2]->stamp->hlc > out.items[0]->stamp->hlc);
-    in.durability = NOVAKMS__V1__DURABILITY__DURABILITY_ONE_PEER;
-    assert_failed(&f, CALL(&f, batch_put, batch_put_response, &in, &out), UNAVAILABLE);
-    in.n_entries = 0;
-    assert_failed(&f, CALL(&f, batch_put, batch_put_response, &in, &out), INVALID_ARGUMENT);
-
-    ProtobufCBinaryData wanted[4] = { fixture_text("c"), fixture_text("b"), fixture_text(""),
-                                      fixture_text("a") };
-    Novakms__V1__BatchGetRequest get_in = NOVAKMS__V1__BATCH_GET_REQUEST__INIT;
-    get_in.keys = wanted;
-    get_in.n_keys = 4;
-    Novakms__V1__BatchGetResponse got;
-    assert_int_equal(CALL(&f, batch_get, batch_get_response, &get_in, &got), SERVICE_ANSWERED);
-    assert_int_equal(got.n_items, 4);
-    assert_bytes_equal(got.items[0]->value, "c");
-    assert_int_equal(got.items[1]->status->code, STATUS_NOT_FOUND);
-    assert_int_equal(got.items[2]->status->code, STATUS_INVALID_ARGUMENT);
-    assert_bytes_equal(got.items[3]->value, "a");
-    fixture_close(&f);
-}
-
-/* Values that do not fit into the answer together: the first do, the others say so. */
-static void test_batch_get_is_bounded(void **state) {
-    (void)state;
-    struct fixture f;
-    fixture_open(&f);
-    static const uint8_t value[FIXTURE_VALUE_MAX] = { 1 };
-    ProtobufCBinaryData keys[256];
-    static const char *const names[] = { "a", "b", "c" };
-    for (size_t i = 0; i < 3; i++) {
-        const struct put_arg arg = { names[i], value, i == 2 ? 10 : FIXTURE_VALUE_MAX, 0 };
-        assert_int_equal(put(&f, &arg, NULL), SERVICE_ANSWERED);
-        keys[i] = fixture_text(names[i]);
-    }
-    Novakms__V1__BatchGetRequest in = NOVAKMS__V1__BATCH_GET_REQUEST__INIT;
-    in.keys = keys;
-    in.n_keys = 3;
-    Novakms__V1__BatchGetResponse out;
-    novakms__v1__batch_get_response__init(&out);
-    fixture_call(&f)->answer_bytes_max = FIXTURE_VALUE_MAX + 2000;
-    assert_int_equal(service_batch_get(&f.worker, &f.call, &in, &out), SERVICE_ANSWERED);
-    assert_int_equal(out.items[0]->status->code, STATUS_OK);
-    assert_int_equal(out.items[1]->status->code, STATUS_RESOURCE_EXHAUSTED);
-    assert_int_equal(out.items[1]->value.len, 0);
-    assert_int_equal(out.items[2]->status->code, STATUS_OK);
-    assert_true(novakms__v1__batch_get_response__get_packed_size(&out) <= f.call.answer_bytes_max);
-    /* 256 items that all fail with a sentence fit as well. */
-    for (size_t i = 0; i < 256; i++) {
-        keys[i] = fixture_text("a");
-    }
-    in.n_keys = 256;
-    fixture_call(&f)->answer_bytes_max = 256 * 400;
-    novakms__v1__batch_get_response__init(&out);
-    assert_int_equal(service_batch_get(&f.worker, &f.call, &in, &out), SERVICE_ANSWERED);
-    assert_true(novakms__v1__batch_get_response__get_packed_size(&out) <= f.call.answer_bytes_max);
     fixture_close(&f);
 }
 
@@ -719,54 +460,8 @@ static void test_who_am_i(void **state) {
     fixture_close(&f);
 }
 
-/* Without memory in the arena every method fails and says so; none crashes. */
-static void test_no_memory(void **state) {
-    (void)state;
-    struct fixture f;
-    fixture_open(&f);
-    put_text(&f, "k", "v");
-    for (size_t bytes = 0; bytes < 4096; bytes += 16) {
-        arena_close(&f.arena);
-        arena_init(&f.arena, bytes);
-        Novakms__V1__GetResponse got;
-        enum service_outcome outcome = get(&f, "k", &got);
-        if (outcome != SERVICE_ANSWERED) {
-            assert_failed(&f, outcome, UNAVAILABLE);
-        }
-        Novakms__V1__ListRequest in = NOVAKMS__V1__LIST_REQUEST__INIT;
-        in.limit = 3;
-        Novakms__V1__ListResponse out;
-        outcome = CALL(&f, list, list_response, &in, &out);
-        if (outcome != SERVICE_ANSWERED) {
-            assert_failed(&f, outcome, UNAVAILABLE);
-        }
-    }
-    fixture_close(&f);
-}
-
-static void test_collector_frees_what_expired(void **state) {
-    (void)state;
-    struct fixture f;
-    fixture_open(&f);
-    for (unsigned i = 0; i < 200; i++) {
-        char key[32];
-        (void)snprintf(key, sizeof(key), "k%u", i);
-        const struct put_arg arg = { key, "v", 1, 1000 };
-        assert_int_equal(put(&f, &arg, NULL), SERVICE_ANSWERED);
-    }
-    assert_false(service_kv_collect(f.shared.kv, FIXTURE_NOW_MS, 1000));
-    struct store_stats stats;
-    service_kv_stats(f.shared.kv, &stats);
-    assert_int_equal(stats.key_count, 200);
-    assert_true(service_kv_collect(f.shared.kv, FIXTURE_NOW_MS + 2000000, 64));
-    (void)service_kv_collect(f.shared.kv, FIXTURE_NOW_MS + 2000000, 10000);
-    service_kv_stats(f.shared.kv, &stats);
-    assert_int_equal(stats.key_count + stats.expired_count, 0);
-    fixture_close(&f);
-}
-
 int main(void) {
-    struct CMUnitTest tests[TEST_ROWS(derive_rows) + 22];
+    struct CMUnitTest tests[TEST_ROWS(derive_rows) + 15];
     size_t count = 0;
     TEST_ADD_ROWS(tests, count, test_derive, derive_rows);
     const struct CMUnitTest others[] = {
@@ -784,14 +479,7 @@ int main(void) {
         cmocka_unit_test(test_reads_wait_for_what_was_seen),
         cmocka_unit_test(test_own_writes_are_known),
         cmocka_unit_test(test_quota_names_the_limit),
-        cmocka_unit_test(test_list_pages),
-        cmocka_unit_test(test_list_refusals),
-        cmocka_unit_test(test_batch_derive),
-        cmocka_unit_test(test_batch_put_and_get),
-        cmocka_unit_test(test_batch_get_is_bounded),
         cmocka_unit_test(test_who_am_i),
-        cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_collector_frees_what_expired),
     };
     memcpy(tests + count, others, sizeof(others));
     count += sizeof(others) / sizeof(others[0]);
