@@ -16,6 +16,8 @@
 #define PENDING_COUNT_MAX 1024u
 #define MISS_LIFE_MS 2000u
 #define LOOKUP_TIMEOUT_MS 10000u
+/* A known wallet that comes back waits so long for a fresh answer; then the held one counts. */
+#define REFRESH_WAIT_MS 1000u
 #define UNKNOWN_PER_MINUTE 6000u
 #define UNKNOWN_BURST 500u
 #define LIMITER_WALLET_COUNT_MAX 8192u
@@ -30,6 +32,7 @@ struct session {
     uint64_t parked_at_ms;
     bool is_parked;
     bool is_pinned;
+    bool is_fresh; /* A fresh answer was asked for; it need not be again. */
 };
 
 struct authority {
@@ -155,14 +158,41 @@ static void set_caller(struct session *session, const struct auth_decision *deci
     session->caller.is_kms_member = decision->app_id == session->authority->cfg.kms_app_id;
 }
 
+/* Asks the registry about every wallet that is due. Gives whether `wallet` was one of them. */
+static bool refresh_due(struct authority *authority, const struct wallet *wallet) {
+    struct wallet due[DUE_COUNT_MAX];
+    size_t count = 0;
+    bool found = false;
+    do {
+        count = auth_view_due(authority->view, now_ms(authority), due, DUE_COUNT_MAX);
+        for (size_t i = 0; i < count; i++) {
+            ask(authority, &due[i], REGISTRY_REFRESH);
+            found = found || (wallet != NULL && wallet_equal(&due[i], wallet));
+        }
+    } while (count == DUE_COUNT_MAX);
+    return found;
+}
+
+/* The held answer permits the wallet. If it is not a fresh one, because the wallet had no connection
+ * for a while, the connection waits for the registry once more: a revoked wallet that comes back
+ * would otherwise have its calls answered until the refresh arrives. */
 static void admit(struct session *session, const struct auth_decision *decision) {
-    struct rc rc = auth_view_pin(session->authority->view, &session->caller.wallet,
-                                 now_ms(session->authority));
-    if (rc.err != E_OK) {
-        refuse(session, STATUS_RESOURCE_EXHAUSTED, "too many wallets are connected");
-        return;
+    struct authority *authority = session->authority;
+    if (!session->is_pinned) {
+        struct rc rc = auth_view_pin(authority->view, &session->caller.wallet, now_ms(authority));
+        if (rc.err != E_OK) {
+            refuse(session, STATUS_RESOURCE_EXHAUSTED, "too many wallets are connected");
+            return;
+        }
+        session->is_pinned = true;
     }
-    session->is_pinned = true;
+    if (!session->is_fresh) {
+        session->is_fresh = true;
+        if (refresh_due(authority, &session->caller.wallet)) {
+            park(session);
+            return;
+        }
+    }
     set_caller(session, decision);
     net_conn_admit(session->conn);
 }
@@ -298,23 +328,17 @@ static bool check_cb(void *ctx, struct net_call *call, bool is_recheck, struct s
 
 /* ---- The timer ---- */
 
-static void refresh_due(struct authority *authority) {
-    struct wallet due[DUE_COUNT_MAX];
-    size_t count = 0;
-    do {
-        count = auth_view_due(authority->view, now_ms(authority), due, DUE_COUNT_MAX);
-        for (size_t i = 0; i < count; i++) {
-            ask(authority, &due[i], REGISTRY_REFRESH);
-        }
-    } while (count == DUE_COUNT_MAX);
-}
-
-/* An answer that was lost must not hold a connection for good. */
-static void refuse_overdue(struct authority *authority) {
+/* An answer that is late must not hold a connection: a known wallet is judged by what is held, an
+ * unknown one is refused. */
+static void end_waits(struct authority *authority) {
     uint64_t now = now_ms(authority);
     for (struct session *at = authority->parked, *next = NULL; at != NULL; at = next) {
         next = at->next;
-        if (now - at->parked_at_ms > LOOKUP_TIMEOUT_MS) {
+        uint64_t waited_ms = now - at->parked_at_ms;
+        if (at->is_pinned && waited_ms > REFRESH_WAIT_MS) {
+            unpark(at);
+            judge(at);
+        } else if (waited_ms > LOOKUP_TIMEOUT_MS) {
             unpark(at);
             refuse(at, STATUS_UNAVAILABLE, "the registry did not answer in time");
         }
@@ -323,8 +347,8 @@ static void refuse_overdue(struct authority *authority) {
 
 static void timer_cb(uv_timer_t *timer) {
     struct authority *authority = timer->data;
-    refresh_due(authority);
-    refuse_overdue(authority);
+    (void)refresh_due(authority, NULL);
+    end_waits(authority);
     (void)pthread_mutex_lock(&authority->stats_mutex);
     auth_view_stats(authority->view, &authority->stats);
     (void)pthread_mutex_unlock(&authority->stats_mutex);
