@@ -160,6 +160,19 @@ static RC parse_url(const char *text, char *out) {
     return OK;
 }
 
+void config_url_host(const char *url, char host[static CONFIG_URL_BYTES]) {
+    const char *scheme = strstr(url, "://");
+    const char *from = scheme == NULL ? url : scheme + 3;
+    size_t len = strcspn(from, ":/?#");
+    if (from[0] == '[') {
+        from++;
+        len = strcspn(from, "]");
+    }
+    ASSERT(len < CONFIG_URL_BYTES);
+    memcpy(host, from, len);
+    host[len] = '\0';
+}
+
 static RC parse_number(const struct config_row *row, const char *text, uint64_t *out) {
     uint64_t value = 0;
     ENSURE(bytes_parse_decimal(span_str(text), row->max, &value).err == E_OK, BAD_CONFIG);

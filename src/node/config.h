@@ -111,6 +111,8 @@ RC config_parse_address(const char *text, struct config_address *out);
 #define CONFIG_ADDRESS_TEXT_BYTES (CONFIG_HOST_BYTES + 9)
 const char *config_address_text(const struct config_address *address,
                                 char text[static CONFIG_ADDRESS_TEXT_BYTES]);
+/* The host of an allowed URL, without port and brackets; "" for an empty one. */
+void config_url_host(const char *url, char host[static CONFIG_URL_BYTES]);
 /* Wipes the secret. Accepts a closed config. */
 void config_close(struct node_config *config);
 

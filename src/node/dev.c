@@ -131,14 +131,16 @@ static RC open_keys(struct dev *dev, struct status *why) {
 
 static RC make_registry(struct dev *dev, const struct node_config *config, struct status *why) {
     char path[PATH_MAX];
-    char url[CONFIG_ADDRESS_TEXT_BYTES + 8] = "";
+    char url[CONFIG_URL_BYTES] = "";
     char address[CONFIG_ADDRESS_TEXT_BYTES];
     char reason[REGISTRY_REASON_BYTES];
     path_of(dev, "registry.json", path);
     if (access(path, F_OK) == 0) {
         return OK;
     }
-    if (config->rpc_listen.port != 0) {
+    if (config->node_url[0] != '\0') {
+        (void)snprintf(url, sizeof(url), "%s", config->node_url);
+    } else if (config->rpc_listen.port != 0) {
         (void)snprintf(url, sizeof(url), "https://%s",
                        config_address_text(&config->rpc_listen, address));
     }
@@ -276,11 +278,13 @@ RC dev_run(struct dev *dev, const struct node_config *config, const char *versio
         LOG(WARN, "node.secret", "random: keys change at the next start%s",
             "; set MASTER_SECRET_HEX to keep them");
     }
+    char host[CONFIG_URL_BYTES];
+    config_url_host(config->node_url, host);
     const struct node_cfg cfg = {
         .config = config,
         .version = version,
         .signer = identity_keyfile_signer(&dev->node_key),
-        .host = config->rpc_listen.host,
+        .host = host[0] != '\0' ? host : config->rpc_listen.host,
         .master_secret = secret,
         .ready_cb = ready_cb,
         .ctx = dev,

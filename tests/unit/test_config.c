@@ -4,6 +4,8 @@
 #include "node/config.h"
 #include "test.h"
 
+#define MAN_PAGE_BYTES 65536
+
 /* An environment of NAME, value pairs that ends in NULL. */
 static const char *get_pair(void *ctx, const char *name) {
     for (const char *const *pair = ctx; *pair != NULL; pair += 2) {
@@ -208,6 +210,80 @@ static void test_help_names_every_variable(void **state) {
     free(help);
 }
 
+/* Gives the man page without its backslashes, to free. */
+static char *read_man_page(void) {
+    FILE *file = fopen(TEST_VECTORS "/../../src/node/nova-kms.1", "r");
+    assert_non_null(file);
+    char *text = calloc(1, MAN_PAGE_BYTES);
+    assert_non_null(text);
+    size_t len = fread(text, 1, MAN_PAGE_BYTES - 1, file);
+    assert_true(len < MAN_PAGE_BYTES - 1);
+    assert_int_equal(fclose(file), 0);
+    char *to = text;
+    for (const char *from = text; *from != '\0'; from++) {
+        if (*from != '\\') {
+            *to++ = *from;
+        }
+    }
+    *to = '\0';
+    return text;
+}
+
+static void check_man_row(const char *page, const struct config_row *row) {
+    char name[64];
+    char text[128];
+    (void)snprintf(name, sizeof(name), ".TP\n.B %s\n", row->name);
+    const char *from = strstr(page, name);
+    if (from == NULL) {
+        fail_msg("the man page has no %s", row->name);
+    }
+    const char *end = strstr(from + 1, "\n.TP");
+    (void)snprintf(text, sizeof(text), "Default: %s.", row->default_text);
+    const char *found = strstr(from, row->default_text[0] == '\0' ? "Allowed: " : text);
+    if (found == NULL || (end != NULL && found > end)) {
+        fail_msg("the man page of %s lacks \"%s\"", row->name, text);
+    }
+    if (row->type == CONFIG_NUMBER) {
+        (void)snprintf(text, sizeof(text), "from %llu to %llu.", (unsigned long long)row->min,
+                       (unsigned long long)row->max);
+        found = strstr(from, text);
+        if (found == NULL || (end != NULL && found > end)) {
+            fail_msg("the man page of %s lacks \"%s\"", row->name, text);
+        }
+    }
+}
+
+static void test_man_page_has_the_table(void **state) {
+    (void)state;
+    char *page = read_man_page();
+    const struct config_rows tables[] = { config_rows(), config_build_rows() };
+    for (size_t t = 0; t < 2; t++) {
+        for (size_t i = 0; i < tables[t].count; i++) {
+            check_man_row(page, &tables[t].at[i]);
+        }
+    }
+    free(page);
+}
+
+static void test_url_host(void **state) {
+    (void)state;
+    static const struct {
+        const char *url;
+        const char *host;
+    } rows[] = {
+        { "https://kms.example:8443/x", "kms.example" },
+        { "https://kms.example", "kms.example" },
+        { "http://10.0.0.1/", "10.0.0.1" },
+        { "https://[2001:db8::1]:8443", "2001:db8::1" },
+        { "", "" },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char host[CONFIG_URL_BYTES];
+        config_url_host(rows[i].url, host);
+        assert_string_equal(host, rows[i].host);
+    }
+}
+
 #ifndef NOVA_KMS_CHAIN_ID
 static void test_secret_is_never_printed(void **state) {
     (void)state;
@@ -228,13 +304,15 @@ static void test_secret_is_never_printed(void **state) {
 #endif
 
 int main(void) {
-    struct CMUnitTest tests[TEST_ROWS(value_rows) + 5];
+    struct CMUnitTest tests[TEST_ROWS(value_rows) + 7];
     size_t count = 0;
     TEST_ADD_ROWS(tests, count, test_value, value_rows);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_all_wrong_at_once);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_defaults);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_address_text);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_help_names_every_variable);
+    tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_man_page_has_the_table);
+    tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_url_host);
 #ifndef NOVA_KMS_CHAIN_ID
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_secret_is_never_printed);
 #endif
