@@ -5,7 +5,6 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -33,9 +32,11 @@ struct odyn_server {
     int fd;
     unsigned port;
     pthread_t thread;
+    pthread_mutex_t lock; /* Of the next three. */
+    pthread_cond_t served;
     struct reply replies[SERVER_REPLY_COUNT_MAX];
     size_t reply_count;
-    atomic_size_t served_count;
+    size_t served_count;
     struct identity_odyn *odyn;             /* For REPLY_CANCEL. */
     char request[SERVER_REQUEST_BYTES + 1]; /* The last one. */
     size_t request_len;
@@ -81,18 +82,45 @@ static inline void server_reply(struct odyn_server *s, const struct reply *reply
     }
 }
 
+/* What the next connection gets, and counts it. */
+static inline struct reply server_take(struct odyn_server *s) {
+    struct reply reply = { SPAN_EMPTY, REPLY_CLOSE };
+    (void)pthread_mutex_lock(&s->lock);
+    if (s->served_count < s->reply_count) {
+        reply = s->replies[s->served_count];
+    }
+    s->served_count++;
+    (void)pthread_cond_signal(&s->served);
+    (void)pthread_mutex_unlock(&s->lock);
+    return reply;
+}
+
+static inline size_t server_served(struct odyn_server *s) {
+    (void)pthread_mutex_lock(&s->lock);
+    size_t count = s->served_count;
+    (void)pthread_mutex_unlock(&s->lock);
+    return count;
+}
+
+/* Waits until count connections were taken: one that the client gave up may still be on its way. */
+static inline void server_wait(struct odyn_server *s, size_t count) {
+    (void)pthread_mutex_lock(&s->lock);
+    while (s->served_count < count) {
+        (void)pthread_cond_wait(&s->served, &s->lock);
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
 static inline void *server_run(void *ctx) {
     struct odyn_server *s = ctx;
     for (;;) {
         int fd = accept(s->fd, NULL, NULL);
         if (fd < 0) {
-            return NULL; /* server_close() */
+            return NULL; /* server_stop() */
         }
         server_read(s, fd);
-        size_t served = atomic_fetch_add(&s->served_count, 1);
-        if (served < s->reply_count) {
-            server_reply(s, &s->replies[served], fd);
-        }
+        const struct reply reply = server_take(s);
+        server_reply(s, &reply, fd);
         (void)shutdown(fd, SHUT_WR);
         char rest = 0;
         while (read(fd, &rest, 1) > 0) { /* Or what is unread would reset what was sent. */
@@ -103,6 +131,8 @@ static inline void *server_run(void *ctx) {
 
 /* Loopback, a free port; not listening yet, so that a connection is refused. */
 static inline void server_bind(struct odyn_server *s) {
+    assert_int_equal(pthread_mutex_init(&s->lock, NULL), 0);
+    assert_int_equal(pthread_cond_init(&s->served, NULL), 0);
     s->fd = socket(AF_INET, SOCK_STREAM, 0);
     assert_true(s->fd >= 0);
     struct sockaddr_in address = { .sin_family = AF_INET,
@@ -170,10 +200,12 @@ static inline int teardown(void **state) {
 }
 
 static inline void reply_raw(struct span bytes, enum reply_end end) {
+    assert_int_equal(pthread_mutex_lock(&f.server.lock), 0);
     assert_true(f.server.reply_count < SERVER_REPLY_COUNT_MAX);
     f.server.replies[f.server.reply_count] =
         (struct reply){ { test_dup(bytes.ptr, bytes.len), bytes.len }, end };
     f.server.reply_count++;
+    assert_int_equal(pthread_mutex_unlock(&f.server.lock), 0);
 }
 
 static inline void reply(unsigned status, const char *body) {

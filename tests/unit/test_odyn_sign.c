@@ -108,7 +108,7 @@ static void test_signer(void **state) {
     assert_string_equal(identity_odyn_signer_why(f.odyn)->text,
                         "Odyn refused /v1/eth/sign (400): empty");
     assert_ok(identity_odyn_signer(f.odyn, &signer, &f.why)); /* Known: nobody is asked. */
-    assert_int_equal(f.server.served_count, 3);
+    assert_int_equal(server_served(&f.server), 3);
 }
 
 static void test_arguments(void **state) {
@@ -135,7 +135,7 @@ static void test_arguments(void **state) {
     const struct eip1559_tx tx = { .data = { text, IDENTITY_ODYN_DATA_BYTES_MAX + 1 } };
     assert_err(identity_odyn_sign_tx(f.odyn, &tx, &raw, &f.why), INVALID);
     envelope_key_close(&key);
-    assert_int_equal(f.server.served_count, 0);
+    assert_int_equal(server_served(&f.server), 0);
 }
 
 /* The longest of everything fits: control characters take six bytes each. */
