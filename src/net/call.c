@@ -87,6 +87,7 @@ static void remove_in_flight(struct net_worker *w, struct session *s, struct net
  * returns: the stub may still look at the request. */
 static void end_call(struct net_call *call, uint32_t code) {
     struct session *s = call->session;
+    ASSERT(s != NULL);
     struct net_worker *w = s->worker;
     w->now_us = clock_mono_us();
     size_t method_idx = (size_t)(call->method - w->server->methods.methods);

@@ -453,7 +453,7 @@ void net_conn_detach(struct net_conn *conn, struct net_parts *out) {
         unread = (struct span){ conn->feeding->ptr, conn->feeding->len };
     }
     *out = (struct net_parts){ .fd = conn->fd, .tls = conn->tls };
-    if (unread.len > 0) {
+    if (unread.ptr != NULL && unread.len > 0) {
         out->unread = malloc(unread.len);
         if (out->unread == NULL) {
             net_conn_close(conn, ERR(NOMEM), "no memory left to move the connection");

@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which worker serves a wallet: the one that has connections of it, so that what is kept for a
  * wallet has one owner; else the one with the fewest connections. Touched once when a connection
- * comes and once when it goes. */
+ * comes and once when it is buried, by the pool's threads only, so its lock stops no worker. */
 #include <pthread.h>
 #include <stdlib.h>
-
-#include <uthash.h>
 
 #include "crypto/random.h"
 #include "net/server_internal.h"
 
+#define BUCKET_COUNT 1024u /* A quarter of the usual limit of connections. */
+
 struct place {
+    struct place *next; /* In its bucket. */
     struct wallet wallet;
     uint32_t worker_idx;
     uint32_t conn_count;
-    UT_hash_handle hh;
 };
 
 struct placement {
-    pthread_mutex_t lock; /* Everything below. */
-    struct place *places; /* As many as there are connections, at most. */
+    pthread_mutex_t lock;                /* Everything below. */
+    struct place *buckets[BUCKET_COUNT]; /* As many places as connections, at most. */
     uint32_t conn_counts[NET_WORKER_COUNT_MAX];
     uint32_t worker_count;
     struct siphash_key key; /* Callers choose their wallets: not their collisions. */
@@ -44,11 +44,12 @@ void placement_close(struct placement **placement) {
     if (p == NULL) {
         return;
     }
-    struct place *next = NULL;
-    for (struct place *place = p->places; place != NULL; place = next) {
-        next = place->hh.next;
-        HASH_DEL(p->places, place);
-        free(place);
+    for (size_t i = 0; i < BUCKET_COUNT; i++) {
+        while (p->buckets[i] != NULL) {
+            struct place *place = p->buckets[i];
+            p->buckets[i] = place->next;
+            free(place);
+        }
     }
     (void)pthread_mutex_destroy(&p->lock);
     free(p);
@@ -62,27 +63,26 @@ static uint32_t least_loaded(const struct placement *p) {
     return best;
 }
 
-static struct place *find(struct placement *p, const struct wallet *wallet, unsigned *hash) {
-    struct place *place = NULL;
-    *hash = (unsigned)siphash(&p->key, wallet_span(wallet));
-    HASH_FIND_BYHASHVALUE(hh, p->places, wallet->bytes, WALLET_BYTES, *hash, place);
-    return place;
+/* The link to the wallet's place, or to the NULL where it would be. */
+static struct place **find(struct placement *p, const struct wallet *wallet) {
+    struct place **at = &p->buckets[siphash(&p->key, wallet_span(wallet)) % BUCKET_COUNT];
+    while (*at != NULL && !wallet_equal(&(*at)->wallet, wallet)) {
+        at = &(*at)->next;
+    }
+    return at;
 }
 
+/* NULL: no memory. */
 static struct place *find_or_add(struct placement *p, const struct wallet *wallet) {
-    unsigned hash = 0;
-    struct place *place = find(p, wallet, &hash);
-    if (place != NULL) {
-        return place;
+    struct place **at = find(p, wallet);
+    if (*at == NULL) {
+        *at = calloc(1, sizeof(**at));
+        if (*at != NULL) {
+            (*at)->wallet = *wallet;
+            (*at)->worker_idx = least_loaded(p);
+        }
     }
-    place = calloc(1, sizeof(*place));
-    if (place == NULL) {
-        return NULL;
-    }
-    place->wallet = *wallet;
-    place->worker_idx = least_loaded(p);
-    HASH_ADD_BYHASHVALUE(hh, p->places, wallet, WALLET_BYTES, hash, place);
-    return place;
+    return *at;
 }
 
 RC placement_add(struct placement *p, const struct wallet *wallet, uint32_t *worker_idx) {
@@ -108,12 +108,12 @@ void placement_remove(struct placement *p, const struct wallet *wallet, uint32_t
     (void)pthread_mutex_lock(&p->lock);
     p->conn_counts[worker_idx]--;
     if (wallet != NULL) {
-        unsigned hash = 0;
-        struct place *place = find(p, wallet, &hash);
+        struct place **at = find(p, wallet);
+        struct place *place = *at;
         ASSERT(place != NULL);
         place->conn_count--;
         if (place->conn_count == 0) {
-            HASH_DEL(p->places, place);
+            *at = place->next;
             free(place);
         }
     }

@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The handshake pool. Its threads accept and shake hands at a lower priority than the workers, a
  * bounded number at once, so that a storm of newcomers does not slow those who are connected. */
-#define _GNU_SOURCE /* accept4, pthread_setname_np */
+#define _GNU_SOURCE /* accept4 */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "net/server_internal.h"
 
-#define POOL_NICE 10
 #define CLOSE_TURNS_MAX 100
 /* What a handshake under way has left when the server stops. */
 #define DRAIN_HANDSHAKE_MS 1000u
@@ -89,60 +86,72 @@ static uint64_t identity_until_ms(const struct net_server *server, const struct 
     return clock_mono_ms() + left_ms; /* From here on a clock that is set back gains nothing. */
 }
 
-static struct arrival *new_arrival(struct net_server *server, struct net_conn *conn) {
-    struct arrival *arrival = calloc(1, sizeof(*arrival));
-    if (arrival == NULL) {
+static struct session *new_session(struct net_pool *pool, struct net_conn *conn) {
+    struct session *s = calloc(1, sizeof(*s));
+    if (s == NULL) {
         return NULL;
     }
     const struct identity_peer *peer = tls_peer(conn->tls);
-    arrival->is_http = is_http(conn->tls);
-    arrival->has_wallet = peer != NULL;
+    s->home = pool;
+    s->parts.fd = -1;
+    s->is_http = is_http(conn->tls);
+    s->has_wallet = peer != NULL;
     if (peer != NULL) {
-        arrival->wallet = peer->wallet;
-        arrival->identity_until_ms = identity_until_ms(server, conn->tls);
+        s->wallet = peer->wallet;
+        s->identity_until_ms = identity_until_ms(pool->server, conn->tls);
     }
-    return arrival;
+    return s;
 }
 
-static void free_arrival(struct net_server *server, struct arrival *arrival) {
-    server_forget_conn(server, arrival->has_wallet ? &arrival->wallet : NULL, arrival->worker->idx);
-    tls_close(&arrival->parts.tls);
-    if (arrival->parts.fd >= 0) {
-        (void)close(arrival->parts.fd);
+void pool_bury(void *session) {
+    struct session *s = session;
+    struct net_server *server = s->home->server;
+    placement_remove(server->placement, s->has_wallet ? &s->wallet : NULL, s->worker_idx);
+    atomic_fetch_sub_explicit(&server->conn_count, 1, memory_order_relaxed);
+    tls_close(&s->parts.tls);
+    if (s->parts.fd >= 0) {
+        (void)close(s->parts.fd);
     }
-    free(arrival->parts.unread);
-    free(arrival);
+    free(s->parts.unread);
+    free(s);
 }
 
 static void conn_left(struct net_pool *pool);
 
-/* The place is taken: counted for a worker, or given back. */
-static void hand_over(struct net_pool *pool, struct net_conn *conn) {
-    struct net_server *server = pool->server;
-    struct arrival *arrival = new_arrival(server, conn);
+/* Gives the session a worker, which counts it from then on. */
+static RC place(struct net_pool *pool, struct session *s) {
+    ENSURE(s != NULL, NOMEM);
     uint32_t worker_idx = 0;
-    if (arrival == NULL ||
-        placement_add(server->placement, arrival->has_wallet ? &arrival->wallet : NULL, &worker_idx)
-                .err != E_OK) {
-        free(arrival);
-        atomic_fetch_sub_explicit(&server->conn_count, 1, memory_order_relaxed);
+    TRY(placement_add(pool->server->placement, s->has_wallet ? &s->wallet : NULL, &worker_idx));
+    s->worker_idx = worker_idx;
+    s->worker = pool->server->workers[worker_idx];
+    return OK;
+}
+
+static void hand_over(struct net_pool *pool, struct net_conn *conn) {
+    struct session *s = new_session(pool, conn);
+    struct rc rc = place(pool, s);
+    if (rc.err != E_OK) {
+        free(s);
+        atomic_fetch_sub_explicit(&pool->server->conn_count, 1, memory_order_relaxed);
         count_handshake(pool, NET_HANDSHAKE_INTERNAL);
-        net_conn_close(conn, ERR(NOMEM), "no memory left for a connection");
+        net_conn_close(conn, rc, "no memory left for a connection");
         return;
     }
-    arrival->worker = server->workers[worker_idx];
-    net_conn_detach(conn, &arrival->parts);
-    bool is_closed = arrival->parts.fd < 0; /* No memory: on_closed runs. */
-    if (is_closed || !mailbox_post(&arrival->worker->mailbox, session_arrive, arrival)) {
+    net_conn_detach(conn, &s->parts);
+    if (s->parts.fd < 0) { /* No memory: on_closed runs. */
         count_handshake(pool, NET_HANDSHAKE_INTERNAL);
-        free_arrival(server, arrival);
-    } else {
+        pool_bury(s);
+        return;
+    }
+    s->mail = (struct mail){ .fn = session_arrive, .arg = s };
+    if (mailbox_put(&s->worker->mailbox, &s->mail)) {
         count_handshake(pool, NET_HANDSHAKE_OK);
-        atomic_fetch_add_explicit(&server->conn_total, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&pool->server->conn_total, 1, memory_order_relaxed);
+    } else {
+        pool_bury(s);
     }
-    if (!is_closed) {
-        conn_left(pool);
-    }
+    conn_left(pool);
 }
 
 static void on_open(struct net_conn *conn) {
@@ -336,10 +345,7 @@ RC pool_init(struct net_pool **out, struct net_server *server, uint32_t idx) {
 
 static void run(void *arg) {
     struct net_pool *pool = arg;
-    char name[16];
-    (void)snprintf(name, sizeof(name), "kms-tls-%u", pool->idx % NET_WORKER_COUNT_MAX);
-    (void)pthread_setname_np(pthread_self(), name);
-    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), POOL_NICE); /* Of the thread. */
+    thread_begin("kms-tls", pool->idx, THREAD_BACKGROUND);
     update_listener(pool);
     (void)uv_run(&pool->loop, UV_RUN_DEFAULT);
 }
@@ -376,26 +382,29 @@ static void close_loop(struct net_pool *pool) {
     ASSERT(ret == 0);
 }
 
+void pool_stop(struct net_pool *pool) {
+    if (pool->has_thread) {
+        pool->stop = (struct mail){ .fn = stop_loop, .arg = pool };
+        (void)mailbox_put(&pool->mailbox, &pool->stop);
+        (void)uv_thread_join(&pool->thread);
+        pool->has_thread = false;
+    }
+}
+
 void pool_close(struct net_pool **p) {
     struct net_pool *pool = *p;
     *p = NULL;
     if (pool == NULL) {
         return;
     }
-    if (pool->has_thread) {
-        (void)mailbox_post(&pool->mailbox, stop_loop, pool);
-        (void)uv_thread_join(&pool->thread);
-    }
     close_loop(pool);
-    (void)pthread_mutex_destroy(&pool->mailbox.lock);
     free(pool);
 }
 
-/* So that a peer that says nothing does not hold up the stop, and one that does gets its goaway. */
-static void hurry(struct net_conn *conn, uint64_t now_ms) {
-    uint64_t left_ms = now_ms - conn->created_at_ms + DRAIN_HANDSHAKE_MS;
-    if (conn->state == CONN_HANDSHAKE && left_ms < conn->limits.handshake_timeout_ms) {
-        conn->limits.handshake_timeout_ms = (uint32_t)left_ms;
+static void on_drain_timeout(uv_timer_t *timer) {
+    struct net_pool *pool = timer->data;
+    for (struct net_conn *conn = pool->io->conns; conn != NULL; conn = conn->next) {
+        net_conn_close(conn, OK, "the server stops");
     }
 }
 
@@ -403,15 +412,6 @@ void pool_drain(void *arg) {
     struct net_pool *pool = arg;
     pool->is_draining = true;
     update_listener(pool);
-    for (struct net_conn *conn = pool->io->conns; conn != NULL; conn = conn->next) {
-        hurry(conn, net_io_now_ms(pool->io));
-    }
+    (void)uv_timer_start(&pool->retry, on_drain_timeout, pool->server->drain_timeout_ms, 0);
     check_drained(pool);
-}
-
-void pool_end_drain(void *arg) {
-    struct net_pool *pool = arg;
-    for (struct net_conn *conn = pool->io->conns; conn != NULL; conn = conn->next) {
-        net_conn_close(conn, OK, "the server stops");
-    }
 }

@@ -151,12 +151,6 @@ bool net_server_post(struct net_server *server, uint32_t worker_idx, void (*fn)(
     return mailbox_post(&server->workers[worker_idx]->mailbox, fn, arg);
 }
 
-void server_forget_conn(struct net_server *server, const struct wallet *wallet,
-                        uint32_t worker_idx) {
-    placement_remove(server->placement, wallet, worker_idx);
-    atomic_fetch_sub_explicit(&server->conn_count, 1, memory_order_relaxed);
-}
-
 void server_thread_drained(struct net_server *server) {
     if (atomic_fetch_sub(&server->drain_left, 1) != 1) {
         return;
@@ -190,11 +184,19 @@ void net_server_close(struct net_server **server) {
     if (s == NULL) {
         return;
     }
-    for (uint32_t i = 0; i < s->pool_count; i++) {
-        pool_close(&s->pools[i]); /* First: they hand over to workers. */
+    for (uint32_t i = 0; i < NET_WORKER_COUNT_MAX; i++) {
+        if (s->pools[i] != NULL) {
+            pool_stop(s->pools[i]);
+        }
+        if (s->workers[i] != NULL) {
+            worker_stop(s->workers[i]);
+        }
     }
     for (uint32_t i = 0; i < NET_WORKER_COUNT_MAX; i++) {
         worker_close(&s->workers[i]);
+    }
+    for (uint32_t i = 0; i < NET_WORKER_COUNT_MAX; i++) {
+        pool_close(&s->pools[i]); /* Last: the workers' sessions come home to them. */
     }
     if (s->listen_fd >= 0) {
         (void)close(s->listen_fd);

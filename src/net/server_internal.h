@@ -51,19 +51,21 @@ struct mail {
     struct mail *next;
     void (*fn)(void *arg);
     void *arg;
+    bool is_ours; /* The mailbox made it and frees it. */
 };
 
 struct mailbox {
-    pthread_mutex_t lock; /* first, last, is_closed. */
-    struct mail *first;
-    struct mail *last;
-    bool is_closed;
+    _Atomic(struct mail *) first; /* The newest. */
     uv_async_t wake;
 };
 RC mailbox_init(struct mailbox *m, uv_loop_t *loop);
-/* False when it is closed or memory is out. Any thread. */
+/* Runs mail->fn(mail->arg) on the loop. mail is the caller's, until then. False when the mailbox is
+ * closed. Any thread, while the mailbox's memory is there. */
+bool mailbox_put(struct mailbox *m, struct mail *mail);
+/* The same with a mail of its own. False also when memory is out. */
 bool mailbox_post(struct mailbox *m, void (*fn)(void *arg), void *arg);
-/* Refuses further mail and runs what is there. On the loop's thread; closes the async handle. */
+/* Refuses further mail and runs what is there; closes the async handle. When the loop's thread has
+ * ended and no other thread posts any more. */
 void mailbox_close(struct mailbox *m);
 
 /* ---- Calls ---- */
@@ -118,9 +120,17 @@ enum session_state {
     SESSION_OVER,
 };
 
+/* The pool's thread makes it and frees it, with the TLS session in it: a worker that gives memory
+ * back to the pool's heap may wait for its lock, held by a thread of low priority that does not
+ * run. Measured: it made one call in fifty wait for milliseconds during a storm of handshakes. */
 struct session {
-    struct net_conn *conn;
+    struct net_conn *conn; /* The worker's; NULL before it arrives. */
     struct net_worker *worker;
+    uint32_t worker_idx; /* Known after the worker is gone. */
+    struct net_pool *home;
+    struct mail mail;       /* To the worker, and home. */
+    struct net_parts parts; /* To the worker; on the way home, what is to be freed. */
+    bool is_http;
     struct session *prev; /* In the worker's list. */
     struct session *next;
     void *context;
@@ -139,17 +149,8 @@ struct session {
     size_t frame_bytes_max;
 };
 
-/* What the handshake pool hands over. */
-struct arrival {
-    struct net_worker *worker;
-    struct net_parts parts;
-    bool is_http;
-    bool has_wallet;
-    struct wallet wallet;
-    uint64_t identity_until_ms;
-};
-/* Takes arrival; runs on the worker's loop. */
-void session_arrive(void *arg);
+/* Mail: begins to serve what the handshake pool made. */
+void session_arrive(void *session);
 void session_write_header(struct session *s, const novakms_v1_FrameHeader *header);
 /* goaway; then nothing more is read, and it ends with its last call. */
 void session_leave(struct session *s, const struct status *why);
@@ -162,6 +163,13 @@ void session_check_time(struct session *s, uint64_t now_ms);
 void session_drain(struct session *s);
 
 /* ---- Threads ---- */
+
+enum thread_kind {
+    THREAD_PROMPT,     /* Runs soon after it is woken. */
+    THREAD_BACKGROUND, /* Gives way to the others. */
+};
+/* Names the calling thread and tells the scheduler its kind, as far as that is permitted. */
+void thread_begin(const char *name, uint32_t idx, enum thread_kind kind);
 
 struct net_worker {
     struct net_server *server;
@@ -179,6 +187,7 @@ struct net_worker {
     uint64_t deadline_set_ms;  /* What the timer is set to; UINT64_MAX: stopped. */
     uv_timer_t tick;
     uv_timer_t drain_timer;
+    struct mail stop;
     bool has_thread;
     bool is_draining;
     bool is_drained;
@@ -190,11 +199,13 @@ struct net_worker {
 };
 RC worker_init(struct net_worker **out, struct net_server *server, uint32_t idx);
 RC worker_start(struct net_worker *w);
-/* Joins its thread and frees. Accepts NULL in it. */
+/* Ends its thread. */
+void worker_stop(struct net_worker *w);
+/* When all threads of the server have ended. Accepts NULL in it. */
 void worker_close(struct net_worker **w);
 void worker_set_deadline(struct net_worker *w);
 /* Mail: goodbye to all. */
-void worker_drain(void *worker);
+void worker_drain(void *arg);
 /* After a session is gone. */
 void worker_check_drained(struct net_worker *w);
 
@@ -207,6 +218,7 @@ struct net_pool {
     struct net_io *io;
     uv_poll_t listener;
     uv_timer_t retry; /* Looks again whether to accept. */
+    struct mail stop;
     bool has_thread;
     bool is_listening;
     bool is_draining;
@@ -218,10 +230,14 @@ struct net_pool {
 };
 RC pool_init(struct net_pool **out, struct net_server *server, uint32_t idx);
 RC pool_start(struct net_pool *pool);
-void pool_close(struct net_pool **pool);
-/* Mail: stop accepting; and close what is left of the handshakes. */
-void pool_drain(void *pool);
-void pool_end_drain(void *pool);
+/* Ends its thread. */
+void pool_stop(struct net_pool *pool);
+/* When all threads of the server have ended, after the workers. Accepts NULL in it. */
+void pool_close(struct net_pool **p);
+/* Mail: stop accepting. */
+void pool_drain(void *arg);
+/* Mail: a session whose connection is gone comes home. Gives its place back and frees it. */
+void pool_bury(void *session);
 
 /* ---- The server ---- */
 
@@ -254,9 +270,6 @@ struct net_server {
     void *drained_ctx;
 };
 struct tls_config *server_tls_ref(struct net_server *server);
-/* A connection is gone for good: gives its place back. Any thread. */
-void server_forget_conn(struct net_server *server, const struct wallet *wallet,
-                        uint32_t worker_idx);
 void server_thread_drained(struct net_server *server);
 
 /* Gives a listening socket and its port. *why gets a sentence with the address on error. */

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A connection's server side: admission, frames, goodbye. */
-#include <stdlib.h>
-#include <unistd.h>
-
 #include "base/clock.h"
 #include "base/log.h"
 #include "net/server_internal.h"
@@ -199,10 +196,10 @@ static const struct net_conn_ops rpc_ops = {
 
 /* ---- Life ---- */
 
-static void forget(struct session *s) {
-    struct net_worker *w = s->worker;
-    server_forget_conn(w->server, s->has_wallet ? &s->wallet : NULL, w->idx);
-    free(s);
+static void go_home(struct session *s) {
+    s->mail = (struct mail){ .fn = pool_bury, .arg = s };
+    bool is_taken = mailbox_put(&s->home->mailbox, &s->mail);
+    ASSERT(is_taken); /* The pools close last. */
 }
 
 /* After the protocol's own closed callback. */
@@ -222,7 +219,9 @@ static void on_owner_closed(struct net_conn *conn) {
     if (s->next != NULL) {
         s->next->prev = s->prev;
     }
-    forget(s);
+    s->parts.tls = conn->tls;
+    conn->tls = NULL;
+    go_home(s);
     worker_check_drained(w);
 }
 
@@ -280,17 +279,19 @@ static struct net_conn_limits limits_of(const struct net_server_cfg *cfg) {
     return limits;
 }
 
-static RC start_session(struct session *s, const struct arrival *arrival) {
+static RC start_session(struct session *s) {
     struct net_worker *w = s->worker;
     struct net_conn_cfg cfg = {
         .io = w->io,
-        .fd = arrival->parts.fd,
-        .tls = arrival->parts.tls,
-        .unread = { arrival->parts.unread, arrival->parts.unread_len },
+        .fd = s->parts.fd,
+        .tls = s->parts.tls,
+        .unread = { s->parts.unread, s->parts.unread_len },
         .ops = &rpc_ops,
         .user = s,
         .limits = limits_of(&w->server->cfg),
     };
+    s->parts.fd = -1;
+    s->parts.tls = NULL;
     TRY(net_conn_init(&s->conn, &cfg));
     s->conn->owner = s;
     s->conn->owner_closed = on_owner_closed;
@@ -298,32 +299,16 @@ static RC start_session(struct session *s, const struct arrival *arrival) {
     return OK;
 }
 
-void session_arrive(void *arg) {
-    struct arrival *arrival = arg;
-    struct net_worker *w = arrival->worker;
-    struct session *s = calloc(1, sizeof(*s));
-    struct rc rc = ERR(NOMEM);
-    if (s != NULL) {
-        s->worker = w;
-        s->has_wallet = arrival->has_wallet;
-        s->wallet = arrival->wallet;
-        s->identity_until_ms = arrival->identity_until_ms;
-        rc = start_session(s, arrival);
-    } else {
-        tls_close(&arrival->parts.tls);
-        (void)close(arrival->parts.fd);
-    }
-    bool is_http = arrival->is_http;
-    free(arrival->parts.unread);
+void session_arrive(void *session) {
+    struct session *s = session;
+    struct net_worker *w = s->worker;
+    struct rc rc = start_session(s);
     if (rc.err != E_OK) {
         LOG_LIMITED(ERROR, "rpc.conn", "err=%s", err_name(rc.err));
-        server_forget_conn(w->server, arrival->has_wallet ? &arrival->wallet : NULL, w->idx);
-        free(s);
-        free(arrival);
+        go_home(s);
         return;
     }
-    free(arrival);
-    if (is_http) {
+    if (s->is_http) {
         begin_http(s);
     } else {
         begin_rpc(s);

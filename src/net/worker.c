@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A worker: a thread with a loop that serves its connections. */
-#define _GNU_SOURCE /* accept4, pthread_setname_np */
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -66,9 +65,7 @@ RC worker_init(struct net_worker **out, struct net_server *server, uint32_t idx)
 
 static void run(void *arg) {
     struct net_worker *w = arg;
-    char name[16];
-    (void)snprintf(name, sizeof(name), "kms-worker-%u", w->idx % NET_WORKER_COUNT_MAX);
-    (void)pthread_setname_np(pthread_self(), name);
+    thread_begin("kms-worker", w->idx, THREAD_PROMPT);
     (void)uv_timer_start(&w->tick, on_tick, SESSION_TICK_MS, SESSION_TICK_MS);
     (void)uv_run(&w->loop, UV_RUN_DEFAULT); /* The mailbox keeps it running; stop_loop ends it. */
 }
@@ -113,20 +110,24 @@ static void close_loop(struct net_worker *w) {
     }
 }
 
+void worker_stop(struct net_worker *w) {
+    if (w->has_thread) {
+        w->stop = (struct mail){ .fn = stop_loop, .arg = w };
+        (void)mailbox_put(&w->mailbox, &w->stop);
+        (void)uv_thread_join(&w->thread);
+        w->has_thread = false;
+    }
+}
+
 void worker_close(struct net_worker **worker) {
     struct net_worker *w = *worker;
     *worker = NULL;
     if (w == NULL) {
         return;
     }
-    if (w->has_thread) {
-        (void)mailbox_post(&w->mailbox, stop_loop, w);
-        (void)uv_thread_join(&w->thread);
-    }
     close_loop(w);
     call_free_pool(w);
     deadlines_close(&w->deadlines);
-    (void)pthread_mutex_destroy(&w->mailbox.lock);
     free(w);
 }
 
@@ -146,8 +147,8 @@ static void on_drain_timeout(uv_timer_t *timer) {
     }
 }
 
-void worker_drain(void *worker) {
-    struct net_worker *w = worker;
+void worker_drain(void *arg) {
+    struct net_worker *w = arg;
     w->is_draining = true;
     (void)uv_timer_start(&w->drain_timer, on_drain_timeout, w->server->drain_timeout_ms, 0);
     for (struct session *s = w->sessions; s != NULL; s = s->next) {
