@@ -115,9 +115,9 @@ static enum chain_tx_outcome outcome_of(const struct rpc_error *error) {
         const char *words;
         enum chain_tx_outcome outcome;
     } known[] = {
-        { "already known", CHAIN_TX_SENT },      { "already imported", CHAIN_TX_SENT },
-        { "known transaction", CHAIN_TX_SENT },  { "nonce too low", CHAIN_TX_NONCE_LOW },
-        { "underpriced", CHAIN_TX_UNDERPRICED }, { "insufficient funds", CHAIN_TX_NO_FUNDS },
+        { "already known", CHAIN_TX_SENT },          { "already imported", CHAIN_TX_SENT },
+        { "nonce too low", CHAIN_TX_NONCE_LOW },     { "underpriced", CHAIN_TX_UNDERPRICED },
+        { "insufficient funds", CHAIN_TX_NO_FUNDS },
     };
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         if (strcasestr(error->message, known[i].words) != NULL) {
