@@ -38,6 +38,7 @@ struct node {
     struct service_node node_service;
     struct registry_service *registry;
     uint32_t registry_refresh_ms;
+    uint64_t registry_failed_count;   /* When it was looked at last. */
     struct registry_members *members; /* Where the watch reads them to. */
 
     struct node_post post;

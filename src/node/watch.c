@@ -43,6 +43,18 @@ static void watch_clock(struct node *node) {
     node_set_gate(node, SERVICE_GATE_CLOCK, reason);
 }
 
+/* A registry that cannot be read is a gate only once what is held is too old; until then it is a line
+ * in the log, one for each look that found failures. */
+static void watch_failures(struct node *node) {
+    struct registry_service_stats stats = { 0 };
+    registry_service_stats(node->registry, &stats);
+    if (stats.failed_count != node->registry_failed_count) {
+        LOG_LIMITED(WARN, "registry.unreadable", "failed_reads=%" PRIu64 " since_start=%" PRIu64,
+                    stats.failed_count - node->registry_failed_count, stats.failed_count);
+        node->registry_failed_count = stats.failed_count;
+    }
+}
+
 static bool is_member(const struct node *node) {
     for (size_t i = 0; i < node->members->count; i++) {
         if (wallet_equal(&node->members->at[i].wallet, &node->cfg->signer.wallet)) {
@@ -75,6 +87,16 @@ static void watch_registry(struct node *node) {
     node_set_gate(node, SERVICE_GATE_REGISTRY, NULL);
 }
 
+static void log_ready(const struct node *node, const struct node_ready *ready) {
+    char rpc[CONFIG_ADDRESS_TEXT_BYTES];
+    char http[CONFIG_ADDRESS_TEXT_BYTES];
+    char wallet[WALLET_TEXT_BYTES];
+    LOG(INFO, "node.ready", "version=%s wallet=%s rpc=%s http=%s workers=%u build=%s",
+        node->cfg->version, wallet_format(&ready->wallet, wallet),
+        config_address_text(&ready->rpc, rpc), config_address_text(&ready->http, http),
+        node->worker_count, config_build_name());
+}
+
 static void report_ready(struct node *node) {
     const struct node_config *config = node->cfg->config;
     struct node_ready ready = {
@@ -84,6 +106,7 @@ static void report_ready(struct node *node) {
     };
     ready.rpc.port = net_server_port(node->server);
     ready.http.port = net_plain_port(node->plain);
+    log_ready(node, &ready);
     node->rc = node->cfg->ready_cb(node->cfg->ctx, &ready, node->why);
     if (node->rc.err != E_OK) {
         uv_stop(&node->loop);
@@ -93,6 +116,7 @@ static void report_ready(struct node *node) {
 static void watch_cb(uv_timer_t *timer) {
     struct node *node = timer->data;
     watch_clock(node);
+    watch_failures(node);
     watch_registry(node);
     char reason[SERVICE_REASON_BYTES];
     if (node->phase == NODE_STARTING && service_readiness_reason(&node->readiness, reason)) {
