@@ -64,8 +64,20 @@ static bool is_fresh(const struct novakms *client) {
            now_unix_s + CLIENT_CREDENTIAL_S > not_after_unix_s;
 }
 
+/* While the credential at hand still holds, a signer that is out of reach is only asked again after
+ * a pause; calls go on. */
+static RC put_off_refresh(struct novakms *client, struct rc rc) {
+    uint64_t now_unix_s = clock_unix_ms() / 1000;
+    if (client->tls == NULL ||
+        now_unix_s >= identity_credential_not_after_unix_s(client->credential)) {
+        return rc;
+    }
+    client->refresh_at_ms = clock_mono_ms() + CLIENT_REFRESH_PAUSE_MS;
+    return OK;
+}
+
 RC client_refresh(struct novakms *client, struct status *why) {
-    if (is_fresh(client)) {
+    if (is_fresh(client) || clock_mono_ms() < client->refresh_at_ms) {
         return OK;
     }
     struct identity_credential *credential = NULL;
@@ -73,7 +85,7 @@ RC client_refresh(struct novakms *client, struct status *why) {
     struct rc rc = make_tls(client, &credential, &tls, why);
     if (rc.err != E_OK) {
         identity_credential_close(&credential);
-        return rc;
+        return put_off_refresh(client, rc);
     }
     identity_credential_close(&client->credential);
     tls_config_close(&client->tls);

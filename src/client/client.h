@@ -19,6 +19,8 @@
 #define CLIENT_CREDENTIAL_S (12u * 3600)
 #define CLIENT_CREDENTIAL_LEFT_S (3u * 3600)
 #define CLIENT_CREDENTIAL_BACKDATE_S 300u
+/* Between tries to make a new one while the old one holds. */
+#define CLIENT_REFRESH_PAUSE_MS 30000u
 /* How far a server's clock may be from ours. */
 #define CLIENT_SKEW_S 60u
 #define CLIENT_ATTEMPT_COUNT_DEFAULT 4u
@@ -164,6 +166,7 @@ struct novakms {
     uint32_t attempt_count_max;
     struct identity_credential *credential;
     struct tls_config *tls;
+    uint64_t refresh_at_ms; /* Not before. */
 
     struct net_budget budget;
     struct net_io *io;

@@ -146,8 +146,9 @@ static void test_largest_request(void **state) {
 /* Several answers of nearly 4 MiB, while requests of the same size wait for room. */
 static void test_big_both_ways(void **state) {
     (void)state;
-    enum { COUNT = 6 };
-    struct world *w = open_world((struct net_channel_cfg){ 0 });
+    enum { COUNT = 9 };
+    struct world *w =
+        open_world((struct net_channel_cfg){ .queue_bytes_max = (size_t)64 * 1024 * 1024 });
     w->server.is_echoing = false;
     size_t len = (size_t)4 * 1024 * 1024 - 1024;
     uint8_t *big = calloc(1, len);

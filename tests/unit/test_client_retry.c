@@ -234,6 +234,10 @@ static void test_next_server_when_untrusted(void **state) {
     assert_int_equal(w->servers[0].read_count, 0);
     assert_int_equal(w->servers[1].request_count, 1);
     novakms_free(&r);
+    r = get_key(w);
+    assert_result(r, NOVAKMS_OK);
+    assert_int_equal(w->servers[0].accept_count, 1); /* The one that answered comes first now. */
+    novakms_free(&r);
     close_world(w);
 }
 
@@ -440,6 +444,51 @@ static int sign_with_keyfile(void *data, struct novakms_span text,
     assert_ok(signer.sign_text(signer.ctx, (struct span){ text.ptr, text.len }, &out));
     memcpy(signature, out.bytes, sizeof(out.bytes));
     return 0;
+}
+
+/* Signs once. */
+struct tired_signer {
+    struct identity_keyfile keyfile;
+    size_t count;
+};
+
+static int sign_once(void *data, struct novakms_span text,
+                     uint8_t signature[NOVAKMS_SIGNATURE_BYTES]) {
+    struct tired_signer *signer = data;
+    signer->count++;
+    return signer->count == 1 ? sign_with_keyfile(&signer->keyfile, text, signature) : -1;
+}
+
+/* A signer out of reach fails no call while the credential at hand holds. */
+static void test_renewal_that_fails(void **state) {
+    (void)state;
+    struct world *w = make_world(1);
+    uint8_t key[NOVAKMS_KEY_BYTES];
+    memset(key, CLIENT_SEED, sizeof(key));
+    struct tired_signer signer = { .count = 0 };
+    assert_ok(identity_keyfile_from_key(&signer.keyfile, key));
+    struct novakms_cfg cfg = { .sign_cb = sign_once,
+                               .sign_data = &signer,
+                               .sign_wallet = signer.keyfile.wallet.bytes };
+    open_client(w, cfg);
+    w->answer = answer_get;
+    identity_credential_close(&w->client->credential);
+    w->client->credential = test_credential(CLIENT_SEED, TEST_CHAIN_ID, -1); /* For an hour. */
+    for (size_t i = 0; i < 2; i++) {
+        struct novakms_result *r = get_key(w);
+        assert_result(r, NOVAKMS_OK);
+        novakms_free(&r);
+        assert_int_equal(signer.count, 2); /* Not asked again at once. */
+    }
+    identity_credential_close(&w->client->credential);
+    w->client->credential =
+        test_credential(CLIENT_SEED, TEST_CHAIN_ID, -2 * (int64_t)TEST_LIFETIME_S);
+    w->client->refresh_at_ms = 0;
+    struct novakms_result *r = get_key(w);
+    assert_result(r, NOVAKMS_UNAUTHENTICATED);
+    novakms_free(&r);
+    identity_keyfile_close(&signer.keyfile);
+    close_world(w);
 }
 
 static int sign_nothing(void *data, struct novakms_span text,
@@ -665,10 +714,11 @@ int main(void) {
         cmocka_unit_test(test_waiting_on_the_programs_loop),
         cmocka_unit_test(test_credential_is_renewed),
         cmocka_unit_test(test_signer_callback),
+        cmocka_unit_test(test_renewal_that_fails),
         cmocka_unit_test(test_sign),
         cmocka_unit_test(test_blocking_program),
     };
-    size_t count = 24;
+    size_t count = 25;
     TEST_ADD_ROWS(tests, count, test_open, open_rows);
     return _cmocka_run_group_tests("client_retry", tests, count, NULL, NULL);
 }
