@@ -28,18 +28,28 @@ static bool depth_is_allowed(struct span text) {
     return true;
 }
 
-RC json_parse(struct span text, size_t text_max, json_t **out,
-              char error[static JSON_ERROR_BYTES]) {
+static RC parse(struct span text, size_t text_max, size_t flags, json_t **out,
+                char error[static JSON_ERROR_BYTES]) {
     *out = NULL;
     error[0] = '\0';
     ENSURE(text.len <= text_max, TOO_BIG);
     ENSURE(depth_is_allowed(text), TOO_BIG);
     json_error_t at = { 0 };
-    *out = json_loadb((const char *)text.ptr, text.len, JSON_REJECT_DUPLICATES, &at);
+    *out = json_loadb((const char *)text.ptr, text.len, flags, &at);
     if (*out == NULL) {
         (void)snprintf(error, JSON_ERROR_BYTES, "line %d column %d: %.100s", at.line, at.column,
                        at.text);
         return ERR(MALFORMED);
     }
     return OK;
+}
+
+RC json_parse(struct span text, size_t text_max, json_t **out,
+              char error[static JSON_ERROR_BYTES]) {
+    return parse(text, text_max, JSON_REJECT_DUPLICATES, out, error);
+}
+
+RC json_parse_nul(struct span text, size_t text_max, json_t **out,
+                  char error[static JSON_ERROR_BYTES]) {
+    return parse(text, text_max, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, out, error);
 }

@@ -14,3 +14,6 @@
  * MALFORMED for anything that is not exactly one JSON object or array, duplicate keys included.
  * error gets a sentence with line and column, or stays empty. */
 RC json_parse(struct span text, size_t text_max, json_t **out, char error[static JSON_ERROR_BYTES]);
+/* The same, but strings may hold NUL (\u0000): use them with their length. */
+RC json_parse_nul(struct span text, size_t text_max, json_t **out,
+                  char error[static JSON_ERROR_BYTES]);

@@ -41,7 +41,8 @@ struct registry {
 
 /* Asks for one wallet. An unknown wallet is OK with found false; an error always means that the
  * source cannot be read (UNAVAILABLE, TIMEOUT, IO, MALFORMED, TOO_BIG, NOMEM), never that the
- * wallet is not there. *out is cleared on error; reason is "" on success. Blocks. */
+ * wallet is not there. Class RETRY is about the source; PEER (MALFORMED, TOO_BIG) may be about this
+ * wallet's record alone. *out is cleared on error; reason is "" on success. Blocks. */
 RC registry_lookup(struct registry *registry, const struct wallet *wallet, struct auth_facts *out,
                    char reason[static REGISTRY_REASON_BYTES]);
 /* All members, complete or not at all: TOO_BIG when there are more than fit. Blocks. */

@@ -169,7 +169,8 @@ static RC take_answer(struct rpc_batch *batch, const json_t *answer, char *reaso
 
 static RC parse(struct span text, size_t bytes_max, json_t **out, char *reason) {
     char error[JSON_ERROR_BYTES];
-    struct rc rc = json_parse(text, bytes_max, out, error);
+    /* A server quotes revert data in its message, NUL bytes and all. */
+    struct rc rc = json_parse_nul(text, bytes_max, out, error);
     if (rc.err == E_OK) {
         return OK;
     }

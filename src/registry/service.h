@@ -18,7 +18,9 @@ struct registry_service_cfg {
     uint32_t unknown_count_max;  /* and of unknown ones. 1 to REGISTRY_SERVICE_QUEUE_COUNT_MAX. */
     uint32_t reuse_ms;           /* An answer younger than this serves other workers too. Keep it
                                     well below the view's refresh_ms. */
-    uint32_t failure_hold_ms;    /* After a failed read, questions get its reason for this long. */
+    uint32_t failure_hold_ms;    /* After a failed read, questions get its reason for this long;
+                                    but not when the answer itself was refused (class PEER), which
+                                    may be about that one wallet. */
     uint32_t members_refresh_ms; /* How often the member list is read; 0: source's refresh_ms. */
     uint32_t members_ttl_ms;     /* A member list older than this is not given out. */
     uint8_t hash_key[SIPHASH_KEY_BYTES];

@@ -31,6 +31,7 @@ struct fake {
     pthread_cond_t changed;
     bool gate_is_open;
     bool fails;
+    bool fails_for_one;
     bool is_waiting; /* At the gate. */
     uint32_t asked[LOG_MAX];
     uint32_t asked_count;
@@ -57,7 +58,7 @@ static RC fake_lookup(struct registry *registry, const struct wallet *wallet,
     (void)pthread_mutex_unlock(&fake.lock);
     if (fails) {
         (void)snprintf(reason, REGISTRY_REASON_BYTES, "chain is down");
-        return ERR(UNAVAILABLE);
+        return fake.fails_for_one ? ERR(TOO_BIG) : ERR(UNAVAILABLE);
     }
     out->found = true;
     out->instance.id = number_of(wallet);
@@ -312,6 +313,22 @@ static void test_failure_is_held(void **state) {
     assert_string_equal(heard.reason, "chain is down");
 }
 
+/* A record that a stranger made unreadable says nothing about the other wallets. */
+static void test_refused_record_is_not_held(void **state) {
+    (void)state;
+    struct registry_service_cfg cfg = test_cfg();
+    cfg.failure_hold_ms = HOUR_MS;
+    fake.fails = true;
+    fake.fails_for_one = true;
+    gate(true);
+    start(cfg);
+    for (uint32_t i = 1; i <= 5; i++) {
+        assert_ok(ask(i, REGISTRY_REFRESH));
+        wait_for_answers(i);
+    }
+    assert_int_equal(fake.asked_count, 5);
+}
+
 static void wait_for_members_read(uint32_t count) {
     (void)pthread_mutex_lock(&fake.lock);
     while (fake.members_count < count) {
@@ -507,6 +524,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_queues_at_limit_and_one_past, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reuse, setup, teardown),
         cmocka_unit_test_setup_teardown(test_failure_is_held, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_refused_record_is_not_held, setup, teardown),
         cmocka_unit_test_setup_teardown(test_members, setup, teardown),
         cmocka_unit_test_setup_teardown(test_members_unreadable, setup, teardown),
         cmocka_unit_test_setup_teardown(test_members_too_old, setup, teardown),
