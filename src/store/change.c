@@ -208,7 +208,7 @@ RC change_apply(struct store *s, const struct change *c) {
 void change_empty(struct store *s, struct record *r, uint64_t now_unix_ms) {
     ASSERT(r->sealed_len > 0);
     due_remove(&s->expiring, record_timed(r));
-    uint8_t *body = realloc(r->body, sizeof(struct timed));
+    void *body = realloc(r->body, sizeof(struct timed));
     if (body == NULL) {
         due_insert(&s->expiring, record_timed(r), now_unix_ms + STORE_COLLECT_RETRY_MS);
         return;

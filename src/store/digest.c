@@ -37,5 +37,6 @@ void digest_subtract(struct store_digest *sum, const struct record *r, const uin
 
 struct store_digest store_digest(const struct store *s, uint64_t app_id) {
     const struct app *app = app_find(s, app_id);
-    return app == NULL ? (struct store_digest){ 0 } : app->digest;
+    struct store_digest none = { 0 };
+    return app == NULL ? none : app->digest;
 }

@@ -27,6 +27,7 @@ RC store_list(const struct store *s, const struct store_range *range, struct sto
             return OK;
         }
         if (page->count == range->limit || skipped_count == STORE_LIST_SKIP_MAX) {
+            ASSERT(last != NULL);
             page->more = true;
             page->next_after = record_key(last);
             return OK;

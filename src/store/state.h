@@ -25,7 +25,7 @@ struct app {
     uint64_t expired_count;
 };
 
-_Static_assert(sizeof(struct app) + TABLE_SEGMENT_BYTES + sizeof(uint8_t *) +
+_Static_assert(sizeof(struct app) + TABLE_SEGMENT_BYTES + sizeof(void *) +
                        sizeof(struct index_node) + 4 * 16 <=
                    STORE_NAMESPACE_BYTES,
                "the totals charge what a namespace costs");

@@ -154,10 +154,14 @@ struct record *table_find(const struct table *t, uint64_t hash, struct span key)
     return r;
 }
 
+#ifndef __clang__ /* gcc's analyzer does not follow an array's element at an index it does not know. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak"
+#endif
 static bool add_segment(struct table *t) {
     size_t idx = t->bucket_count / TABLE_SEGMENT_BUCKETS;
     if (idx == t->segment_count_max) {
-        uint8_t **grown = realloc(t->segments, 2 * t->segment_count_max * sizeof(*t->segments));
+        void **grown = realloc(t->segments, 2 * t->segment_count_max * sizeof(*t->segments));
         if (grown == NULL) {
             return false;
         }
@@ -181,6 +185,9 @@ static bool grow(struct table *t) {
     spread(t, bucket_at(t, added & (t->mask >> 1)));
     return true;
 }
+#ifndef __clang__
+#pragma GCC diagnostic pop
+#endif
 
 /* Puts the last bucket back to the one it was split from. */
 static void shrink(struct table *t) {

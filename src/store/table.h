@@ -21,7 +21,7 @@ struct table_bucket {
 #define TABLE_SEGMENT_BYTES ((TABLE_SEGMENT_BUCKETS + 1) * sizeof(struct table_bucket))
 
 struct table {
-    uint8_t **segments;
+    void **segments;
     size_t segment_count_max; /* Capacity of `segments`. */
     size_t bucket_count;
     size_t mask; /* Least 2^k - 1 that is not below bucket_count - 1. */

@@ -74,23 +74,22 @@ static enum store_refusal over_bytes(const struct store *s, const struct app *ap
     return STORE_REFUSED_NONE;
 }
 
-static RC check_bytes(struct store *s, const struct app *app, const struct record *r,
-                      const struct change *c, uint64_t now_unix_ms, struct store_written *out) {
+static RC check_bytes(struct store *s, const struct change *c, uint64_t now_unix_ms,
+                      struct store_written *out) {
     uint64_t new_bytes = record_bytes(c->key.len, c->sealed.len);
-    enum store_refusal over = over_bytes(s, app, r, new_bytes);
+    enum store_refusal over = over_bytes(s, c->app, c->record, new_bytes);
     if (over != STORE_REFUSED_NONE && collect_expired(s, now_unix_ms, PRESSURE_STEPS) > 0) {
-        over = over_bytes(s, app, r, new_bytes);
+        over = over_bytes(s, c->app, c->record, new_bytes);
     }
     return over == STORE_REFUSED_NONE ? OK : refuse(out, over, ERR(QUOTA));
 }
 
-static RC check_counts(const struct store *s, const struct app *app, const struct record *r,
-                       const struct change *c, struct store_written *out) {
-    REFUSE_UNLESS(app != NULL || s->app_count < s->cfg.namespace_count_max, NAMESPACES, QUOTA);
-    bool adds_tombstone = c->tombstone && (r == NULL || (r->flags & RECORD_TOMBSTONE) == 0);
-    uint64_t tombstone_count = app == NULL ? 0 : app->tombstone_count;
-    REFUSE_UNLESS(!adds_tombstone || tombstone_count < s->cfg.tombstone_count_max, TOMBSTONES,
-                  QUOTA);
+static RC check_counts(const struct store *s, const struct change *c, struct store_written *out) {
+    REFUSE_UNLESS(c->app != NULL || s->app_count < s->cfg.namespace_count_max, NAMESPACES, QUOTA);
+    bool is_tombstone = c->record != NULL && (c->record->flags & RECORD_TOMBSTONE) != 0;
+    uint64_t tombstone_count = c->app == NULL ? 0 : c->app->tombstone_count;
+    REFUSE_UNLESS(!c->tombstone || is_tombstone || tombstone_count < s->cfg.tombstone_count_max,
+                  TOMBSTONES, QUOTA);
     return OK;
 }
 
@@ -104,14 +103,13 @@ static struct store_stamp stamp_of(const struct store *s, const struct record *r
 
 static RC write_change(struct store *s, const struct store_write *w, struct change *c,
                        struct store_written *out) {
-    struct app *app = app_find(s, w->app_id);
-    struct record *r = app == NULL ? NULL : app_find_record(app, w->key);
+    c->app = app_find(s, w->app_id);
+    c->record = c->app == NULL ? NULL : app_find_record(c->app, w->key);
+    const struct record *r = c->record;
     out->existed = r != NULL && record_state(r, w->now_unix_ms) == STORE_LIVE;
-    TRY(check_counts(s, app, r, c, out));
-    TRY(check_bytes(s, app, r, c, w->now_unix_ms, out));
+    TRY(check_counts(s, c, out));
+    TRY(check_bytes(s, c, w->now_unix_ms, out));
     TRY(next_stamp(s, w, r, out));
-    c->app = app;
-    c->record = r;
     c->stamp = out->stamp;
     c->replaced = stamp_of(s, r);
     struct rc rc = change_apply(s, c);

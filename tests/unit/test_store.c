@@ -186,21 +186,30 @@ static struct store *open_with(uint64_t app_bytes_max, uint64_t total_bytes_max,
     return s;
 }
 
-static enum store_refusal try_put(struct store *s, uint64_t app_id, const char *key, size_t len,
-                                  uint64_t ttl_ms, uint64_t now_unix_ms) {
+static enum store_refusal try_write(struct store *s, struct store_write w, size_t len) {
     uint8_t *sealed = calloc(1, len);
     assert_non_null(sealed);
-    struct store_write w = { .app_id = app_id,
-                             .key = span_str(key),
-                             .sealed = { sealed, len },
-                             .ttl_ms = ttl_ms,
-                             .now_unix_ms = now_unix_ms };
+    w.sealed = (struct span){ sealed, len };
     struct store_written out;
     struct rc rc = store_put(s, &w, &out);
     assert_int_equal(rc.err, out.refusal == STORE_REFUSED_NONE ? E_OK : E_QUOTA);
     free(sealed);
     store_check(s);
     return out.refusal;
+}
+
+static enum store_refusal try_put(struct store *s, uint64_t app_id, const char *key, size_t len) {
+    struct store_write w = { .app_id = app_id, .key = span_str(key), .now_unix_ms = NOW };
+    return try_write(s, w, len);
+}
+
+/* In app 1. */
+static enum store_refusal try_put_at(struct store *s, uint64_t now_unix_ms, const char *key,
+                                     size_t len, uint64_t ttl_ms) {
+    struct store_write w = {
+        .app_id = 1, .key = span_str(key), .ttl_ms = ttl_ms, .now_unix_ms = now_unix_ms
+    };
+    return try_write(s, w, len);
 }
 
 static enum store_refusal try_delete(struct store *s, uint64_t app_id, const char *key,
@@ -216,19 +225,19 @@ static enum store_refusal try_delete(struct store *s, uint64_t app_id, const cha
 static void test_quota_app(void **state) {
     (void)state;
     struct store *s = open_with(2 * (STORE_RECORD_BYTES + 1 + 100), 1 << 20, 10);
-    assert_int_equal(try_put(s, 1, "a", 100, 0, NOW), STORE_REFUSED_NONE);
-    assert_int_equal(try_put(s, 1, "b", 101, 0, NOW), STORE_REFUSED_APP_BYTES);
-    assert_int_equal(try_put(s, 1, "bb", 100, 0, NOW), STORE_REFUSED_APP_BYTES);
-    assert_int_equal(try_put(s, 1, "b", 100, 0, NOW), STORE_REFUSED_NONE);
+    assert_int_equal(try_put(s, 1, "a", 100), STORE_REFUSED_NONE);
+    assert_int_equal(try_put(s, 1, "b", 101), STORE_REFUSED_APP_BYTES);
+    assert_int_equal(try_put(s, 1, "bb", 100), STORE_REFUSED_APP_BYTES);
+    assert_int_equal(try_put(s, 1, "b", 100), STORE_REFUSED_NONE);
     struct store_stats stats;
     store_app_stats(s, 1, &stats);
     assert_int_equal(stats.bytes, 2 * (STORE_RECORD_BYTES + 1 + 100));
-    assert_int_equal(try_put(s, 1, "b", 101, 0, NOW), STORE_REFUSED_APP_BYTES);
+    assert_int_equal(try_put(s, 1, "b", 101), STORE_REFUSED_APP_BYTES);
     assert_int_equal(try_delete(s, 1, "c", NOW), STORE_REFUSED_APP_BYTES);
-    assert_int_equal(try_put(s, 1, "b", 100, 0, NOW), STORE_REFUSED_NONE);
-    assert_int_equal(try_put(s, 2, "b", 100, 0, NOW), STORE_REFUSED_NONE); /* Another app. */
+    assert_int_equal(try_put(s, 1, "b", 100), STORE_REFUSED_NONE);
+    assert_int_equal(try_put(s, 2, "b", 100), STORE_REFUSED_NONE); /* Another app. */
     assert_int_equal(try_delete(s, 1, "a", NOW), STORE_REFUSED_NONE);
-    assert_int_equal(try_put(s, 1, "b", 200, 0, NOW), STORE_REFUSED_NONE);
+    assert_int_equal(try_put(s, 1, "b", 200), STORE_REFUSED_NONE);
     store_close(&s);
 }
 
@@ -236,10 +245,10 @@ static void test_quota_total(void **state) {
     (void)state;
     uint64_t one = STORE_NAMESPACE_BYTES + STORE_RECORD_BYTES + 1 + 100;
     struct store *s = open_with(1 << 20, 2 * one, 10);
-    assert_int_equal(try_put(s, 1, "a", 100, 0, NOW), STORE_REFUSED_NONE);
-    assert_int_equal(try_put(s, 2, "a", 101, 0, NOW), STORE_REFUSED_TOTAL_BYTES);
-    assert_int_equal(try_put(s, 2, "a", 100, 0, NOW), STORE_REFUSED_NONE);
-    assert_int_equal(try_put(s, 1, "a", 101, 0, NOW), STORE_REFUSED_TOTAL_BYTES);
+    assert_int_equal(try_put(s, 1, "a", 100), STORE_REFUSED_NONE);
+    assert_int_equal(try_put(s, 2, "a", 101), STORE_REFUSED_TOTAL_BYTES);
+    assert_int_equal(try_put(s, 2, "a", 100), STORE_REFUSED_NONE);
+    assert_int_equal(try_put(s, 1, "a", 101), STORE_REFUSED_TOTAL_BYTES);
     assert_int_equal(try_delete(s, 3, "a", NOW), STORE_REFUSED_TOTAL_BYTES);
     struct store_stats stats;
     store_stats(s, &stats);
@@ -251,14 +260,14 @@ static void test_quota_total(void **state) {
 static void test_quota_tombstones(void **state) {
     (void)state;
     struct store *s = open_with(1 << 20, 1 << 20, 2);
-    assert_int_equal(try_put(s, 1, "a", 1, 0, NOW), STORE_REFUSED_NONE);
+    assert_int_equal(try_put(s, 1, "a", 1), STORE_REFUSED_NONE);
     assert_int_equal(try_delete(s, 1, "b", NOW), STORE_REFUSED_NONE);
     assert_int_equal(try_delete(s, 1, "c", NOW), STORE_REFUSED_NONE);
     assert_int_equal(try_delete(s, 1, "a", NOW), STORE_REFUSED_TOMBSTONES);
     struct store_record r;
     assert_ok(store_get(s, 1, SPAN_LIT("a"), NOW, &r));
     assert_int_equal(try_delete(s, 1, "b", NOW), STORE_REFUSED_NONE); /* Adds none. */
-    assert_int_equal(try_put(s, 1, "c", 1, 0, NOW), STORE_REFUSED_NONE);
+    assert_int_equal(try_put(s, 1, "c", 1), STORE_REFUSED_NONE);
     assert_int_equal(try_delete(s, 1, "a", NOW), STORE_REFUSED_NONE);
     store_close(&s);
 }
@@ -269,9 +278,9 @@ static void test_quota_namespaces(void **state) {
     cfg.namespace_count_max = 2;
     struct store *s = NULL;
     assert_ok(store_init(&s, &cfg));
-    assert_int_equal(try_put(s, 1, "a", 1, 0, NOW), STORE_REFUSED_NONE);
-    assert_int_equal(try_put(s, UINT64_MAX, "a", 1, 0, NOW), STORE_REFUSED_NONE);
-    assert_int_equal(try_put(s, 3, "a", 1, 0, NOW), STORE_REFUSED_NAMESPACES);
+    assert_int_equal(try_put(s, 1, "a", 1), STORE_REFUSED_NONE);
+    assert_int_equal(try_put(s, UINT64_MAX, "a", 1), STORE_REFUSED_NONE);
+    assert_int_equal(try_put(s, 3, "a", 1), STORE_REFUSED_NAMESPACES);
     uint64_t ids[3] = { 0 };
     assert_int_equal(store_app_ids(s, ids, 1), 1);
     assert_int_equal(store_app_ids(s, ids, 3), 2);
@@ -283,10 +292,10 @@ static void test_quota_namespaces(void **state) {
 static void test_quota_expired(void **state) {
     (void)state;
     struct store *s = open_with(3 * STORE_RECORD_BYTES + 3 + 1000, 1 << 20, 10);
-    assert_int_equal(try_put(s, 1, "a", 900, 1000, NOW), STORE_REFUSED_NONE);
+    assert_int_equal(try_put_at(s, NOW, "a", 900, 1000), STORE_REFUSED_NONE);
     uint64_t gone_unix_ms = NOW + 1000 + SKEW_MS;
-    assert_int_equal(try_put(s, 1, "b", 900, 0, gone_unix_ms - 1), STORE_REFUSED_APP_BYTES);
-    assert_int_equal(try_put(s, 1, "b", 900, 0, gone_unix_ms), STORE_REFUSED_NONE);
+    assert_int_equal(try_put_at(s, gone_unix_ms - 1, "b", 900, 0), STORE_REFUSED_APP_BYTES);
+    assert_int_equal(try_put_at(s, gone_unix_ms, "b", 900, 0), STORE_REFUSED_NONE);
     struct store_record r;
     assert_err(store_get(s, 1, SPAN_LIT("a"), NOW, &r), NOT_FOUND); /* Even for a clock set back. */
     assert_int_equal(r.stamp.hlc, HLC(NOW, 0));
@@ -296,7 +305,7 @@ static void test_quota_expired(void **state) {
     assert_int_equal(stats.expired_count, 1);
     assert_int_equal(stats.key_count, 1);
     assert_int_equal(stats.bytes, 2 * STORE_RECORD_BYTES + 2 + 900);
-    assert_int_equal(try_put(s, 1, "a", 100, 0, gone_unix_ms), STORE_REFUSED_NONE);
+    assert_int_equal(try_put_at(s, gone_unix_ms, "a", 100, 0), STORE_REFUSED_NONE);
     store_close(&s);
 }
 
