@@ -552,9 +552,12 @@ class Node:
         return eventually("the wallet is known", attempt, every_s=0.1)
 
     def new_app(self):
-        """A wallet with an app of its own, not used before, and a connection of it."""
+        """A wallet with an app of its own, not used before, and a connection of it that the node has
+        accepted."""
         wallet = self.apps.pop()
-        return wallet, self.connect(wallet)
+        conn = self.connect(wallet)
+        conn.call("NodeService/GetStatus")  # Is not read before that, and counts for no limit.
+        return wallet, conn
 
     def get(self, path, port="http", method="GET", headers=None):
         """(status, headers, body) over the plain port, or with port "rpc" over the TLS port."""

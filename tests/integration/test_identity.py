@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import harness
+import minimal_client
 from harness import (CHAIN_ID, INVALID_ARGUMENT, PERMISSION_DENIED, UNAUTHENTICATED, CallError,
                      Closed, Conn, Wallet, fails)
 
@@ -305,6 +306,50 @@ def test_early_data_is_not_taken(node, tmp_path):
     if session.exists():
         output = s_client(node, "-sess_in", str(session), "-early_data", str(early))
         assert "Early data was accepted" not in output
+
+
+@pytest.mark.parametrize("url,host", [("https://kms.example.org:8443", "kms.example.org"),
+                                      ("https://127.0.0.1:1", "127.0.0.1"), ("https://[::1]:1", "::1")])
+def test_a_stock_client_can_match_the_host(make_node, url, host):
+    """The certificate names the host of NODE_URL, and holds as its own trust anchor."""
+    node = make_node(NODE_URL=url)
+    with node.connect() as conn:
+        der = conn.tls.getpeercert(binary_form=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=der)
+    context.set_alpn_protocols(["novakms/1"])
+    sock = socket.create_connection(node.rpc, timeout=harness.DEADLINE_S)
+    with context.wrap_socket(sock, server_hostname=host) as tls:
+        assert tls.getpeercert()
+    with pytest.raises(ssl.SSLCertVerificationError):
+        sock = socket.create_connection(node.rpc, timeout=harness.DEADLINE_S)
+        context.wrap_socket(sock, server_hostname="other.example.org")
+
+
+def test_the_servers_binding(node):
+    """It is one that a client written from the document accepts, for a day at most."""
+    with node.connect() as conn:
+        der = conn.tls.getpeercert(binary_form=True)
+    assert "0x" + minimal_client.wallet_of(der, CHAIN_ID).hex() == node.wallet
+    certificate = harness.x509.load_der_x509_certificate(der)
+    extension = certificate.extensions.get_extension_for_oid(minimal_client.OID)
+    assert not extension.critical
+    binding = harness.frame_pb.TlsBinding.FromString(extension.value.value)
+    assert 0 < binding.not_after - binding.not_before <= 86400
+    assert binding.signature[64] in (27, 28)
+
+
+def test_a_new_key_at_each_start(tmp_path):
+    node = harness.Node(tmp_path)
+    keys = []
+    for _ in range(2):
+        with node.connect() as conn:
+            keys.append(conn.tls.getpeercert(binary_form=True))
+        node.stop()
+        node.start()
+    node.stop()
+    spkis = {harness.spki_der(harness.x509.load_der_x509_certificate(k).public_key()) for k in keys}
+    assert len(spkis) == 2
 
 
 def test_the_server_asks_for_any_certificate(node):

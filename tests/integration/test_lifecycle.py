@@ -43,6 +43,11 @@ def test_what_a_start_leaves(tmp_path):
     node.stop()
 
 
+def test_no_core_dump_could_hold_a_key(node):
+    limits = open("/proc/%d/limits" % node.process.pid, encoding="ascii").read()
+    assert re.search(r"^Max core file size +0 +0 ", limits, re.M)
+
+
 def test_values_do_not_survive_and_keys_do(tmp_path):
     node = Node(tmp_path)
     wallet, conn = node.new_app()

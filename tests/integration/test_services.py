@@ -612,6 +612,19 @@ def test_a_payload_that_does_not_decode(kms, payload):
     kms.call("WhoAmI")
 
 
+@pytest.mark.parametrize("method,item", [
+    ("BatchGet", b"\x0a\0"), ("BatchDerive", b"\x0a\0"), ("BatchPut", b"\x0a\0"),
+    ("BatchPut", b"\x1a\0")], ids=str)
+def test_a_small_frame_does_not_unfold_into_much_memory(node, kms, method, item):
+    """4 MB of empty items would be a hundred times that in memory."""
+    with pytest.raises(harness.CallError) as error:
+        kms.call_raw("KmsService/" + method, item * 2000000)
+    assert error.value.code in (INVALID_ARGUMENT, RESOURCE_EXHAUSTED)
+    kms.call("WhoAmI")
+    if not harness.sanitized():
+        assert node.memory_kib() < 256 * 1024
+
+
 def test_unknown_fields_are_ignored(kms):
     payload = kms_pb.DeriveRequest(path=b"p").SerializeToString() + b"\xf2\x7f\x03abc\xe8\x7f\x05"
     assert kms.call_raw("KmsService/Derive", payload) == kms.call_raw(

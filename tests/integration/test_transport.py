@@ -144,7 +144,8 @@ def frame_of(length, call_id=1, method="KmsService/Put", key=b"k"):
 def test_frame_limit_of_an_accepted_caller(make_node):
     node = make_node(MAX_VALUE_SIZE=4000000)
     wallet, conn = node.new_app()
-    with conn:
+    conn.close()
+    with node.connect(wallet) as conn:
         conn.next_id = 2
         conn.send(frame_of(harness.FRAME_BYTES_MAX, call_id=1))
         answer, _ = conn.finish(1)  # Read, and judged as a call: the value is over its limit.
