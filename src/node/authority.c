@@ -20,6 +20,7 @@
 #define REFRESH_WAIT_MS 1000u
 #define UNKNOWN_PER_MINUTE 6000u
 #define UNKNOWN_BURST 500u
+#define QUEUE_FULL "too many questions to the registry wait already"
 #define LIMITER_WALLET_COUNT_MAX 8192u
 
 /* A connection with a proved wallet. */
@@ -130,14 +131,15 @@ static void answer_cb(void *ctx, const struct wallet *wallet, const struct auth_
     }
 }
 
-static void ask(struct authority *authority, const struct wallet *wallet,
+/* False when the registry's queue is full: then no answer comes. */
+static bool ask(struct authority *authority, const struct wallet *wallet,
                 enum registry_urgency urgency) {
     const struct registry_asker asker = { .answer_cb = answer_cb, .ctx = authority };
     struct rc rc = registry_service_ask(authority->cfg.registry, wallet, urgency, asker);
     if (rc.err != E_OK) {
-        auth_view_unreadable(authority->view, wallet,
-                             "too many questions to the registry wait already", now_ms(authority));
+        auth_view_unreadable(authority->view, wallet, QUEUE_FULL, now_ms(authority));
     }
+    return rc.err == E_OK;
 }
 
 /* ---- Connections ---- */
@@ -158,7 +160,8 @@ static void set_caller(struct session *session, const struct auth_decision *deci
     session->caller.is_kms_member = decision->app_id == session->authority->cfg.kms_app_id;
 }
 
-/* Asks the registry about every wallet that is due. Gives whether `wallet` was one of them. */
+/* Asks the registry about every wallet that is due. Gives whether `wallet` was one of them, and its
+ * answer will come. */
 static bool refresh_due(struct authority *authority, const struct wallet *wallet) {
     struct wallet due[DUE_COUNT_MAX];
     size_t count = 0;
@@ -166,8 +169,8 @@ static bool refresh_due(struct authority *authority, const struct wallet *wallet
     do {
         count = auth_view_due(authority->view, now_ms(authority), due, DUE_COUNT_MAX);
         for (size_t i = 0; i < count; i++) {
-            ask(authority, &due[i], REGISTRY_REFRESH);
-            found = found || (wallet != NULL && wallet_equal(&due[i], wallet));
+            bool is_coming = ask(authority, &due[i], REGISTRY_REFRESH);
+            found = found || (is_coming && wallet != NULL && wallet_equal(&due[i], wallet));
         }
     } while (count == DUE_COUNT_MAX);
     return found;
@@ -202,8 +205,11 @@ static void look_up(struct session *session) {
     const struct wallet wallet = session->caller.wallet;
     switch (auth_view_begin_lookup(authority->view, &wallet, now_ms(authority))) {
     case AUTH_LOOKUP_START:
-        park(session);
-        ask(authority, &wallet, REGISTRY_UNKNOWN);
+        if (ask(authority, &wallet, REGISTRY_UNKNOWN)) {
+            park(session);
+        } else {
+            refuse(session, STATUS_UNAVAILABLE, QUEUE_FULL);
+        }
         break;
     case AUTH_LOOKUP_JOINED:
         park(session);
