@@ -10,8 +10,9 @@
 
 static void drop_plain_out(struct net_io *io) {
     secret_wipe(io->plain_out, io->plain_out_len);
-    if (io->plain_out != io->plain_out_base) {
-        free(io->plain_out);
+    if (io->plain_out_big != NULL) {
+        free(io->plain_out_big);
+        io->plain_out_big = NULL;
         io->plain_out = io->plain_out_base;
         io->plain_out_bytes = NET_PLAIN_OUT_BYTES;
     }
@@ -124,17 +125,15 @@ void net_conn_flush(struct net_conn *conn) {
     }
 }
 
-/* One answer that is bigger than the scratch buffer. */
+/* One answer that is bigger than the scratch buffer. False: no memory. */
 static bool take_big_out(struct net_io *io, size_t len) {
-    uint8_t *big = malloc(len);
+    uint8_t *big = realloc(io->plain_out_big, len); /* There is one if a reservation was dropped. */
     if (big == NULL) {
         return false;
     }
-    if (io->plain_out != io->plain_out_base) {
-        free(io->plain_out); /* Reserved, and nothing committed. */
-    }
-    io->plain_out = big;
     io->plain_out_bytes = len;
+    io->plain_out = big;
+    io->plain_out_big = big;
     return true;
 }
 

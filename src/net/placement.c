@@ -63,26 +63,28 @@ static uint32_t least_loaded(const struct placement *p) {
     return best;
 }
 
-/* The link to the wallet's place, or to the NULL where it would be. */
-static struct place **find(struct placement *p, const struct wallet *wallet) {
-    struct place **at = &p->buckets[siphash(&p->key, wallet_span(wallet)) % BUCKET_COUNT];
-    while (*at != NULL && !wallet_equal(&(*at)->wallet, wallet)) {
-        at = &(*at)->next;
-    }
-    return at;
+static struct place **bucket_of(struct placement *p, const struct wallet *wallet) {
+    return &p->buckets[siphash(&p->key, wallet_span(wallet)) % BUCKET_COUNT];
 }
 
 /* NULL: no memory. */
 static struct place *find_or_add(struct placement *p, const struct wallet *wallet) {
-    struct place **at = find(p, wallet);
-    if (*at == NULL) {
-        *at = calloc(1, sizeof(**at));
-        if (*at != NULL) {
-            (*at)->wallet = *wallet;
-            (*at)->worker_idx = least_loaded(p);
-        }
+    struct place **bucket = bucket_of(p, wallet);
+    struct place *place = *bucket;
+    while (place != NULL && !wallet_equal(&place->wallet, wallet)) {
+        place = place->next;
     }
-    return *at;
+    if (place != NULL) {
+        return place;
+    }
+    place = calloc(1, sizeof(*place));
+    if (place != NULL) {
+        place->wallet = *wallet;
+        place->worker_idx = least_loaded(p);
+        place->next = *bucket;
+        *bucket = place;
+    }
+    return place;
 }
 
 RC placement_add(struct placement *p, const struct wallet *wallet, uint32_t *worker_idx) {
@@ -108,7 +110,10 @@ void placement_remove(struct placement *p, const struct wallet *wallet, uint32_t
     (void)pthread_mutex_lock(&p->lock);
     p->conn_counts[worker_idx]--;
     if (wallet != NULL) {
-        struct place **at = find(p, wallet);
+        struct place **at = bucket_of(p, wallet);
+        while (*at != NULL && !wallet_equal(&(*at)->wallet, wallet)) {
+            at = &(*at)->next;
+        }
         struct place *place = *at;
         ASSERT(place != NULL);
         place->conn_count--;

@@ -210,19 +210,20 @@ void net_plain_close(struct net_plain **plain);
 #define NET_LATENCY_COUNT 13u
 extern const uint32_t net_latency_bounds_us[NET_LATENCY_COUNT - 1];
 
-/* Why a handshake did not become a connection. */
-#define NET_HANDSHAKE_MAP(X)                                             \
-    X(OK, "ok")                                                          \
-    X(TLS, "tls") /* What the peer sent is no TLS we accept. */          \
-    X(TIMEOUT, "timeout")                                                \
-    X(CLOSED, "closed")     /* The peer hung up. */                      \
-    X(IDENTITY, "identity") /* A certificate without a good binding. */  \
-    X(PROTOCOL, "protocol") /* No protocol in common, or none served. */ \
-    X(LIMIT, "limit")       /* Over conn_count_max. */                   \
-    X(DRAINING, "draining")                                              \
+/* How a handshake ended, when not with OK. TLS: what the peer sent is no TLS we accept. CLOSED: it hung up. IDENTITY: a
+ * certificate without a good binding. PROTOCOL: none in common, or not served. LIMIT: over
+ * conn_count_max. */
+#define NET_HANDSHAKE_MAP(X) \
+    X(TLS, "tls")            \
+    X(TIMEOUT, "timeout")    \
+    X(CLOSED, "closed")      \
+    X(IDENTITY, "identity")  \
+    X(PROTOCOL, "protocol")  \
+    X(LIMIT, "limit")        \
+    X(DRAINING, "draining")  \
     X(INTERNAL, "internal")
 #define NET_HANDSHAKE_ENUM(name, text) NET_HANDSHAKE_##name,
-enum net_handshake { NET_HANDSHAKE_MAP(NET_HANDSHAKE_ENUM) NET_HANDSHAKE_COUNT };
+enum net_handshake { NET_HANDSHAKE_OK, NET_HANDSHAKE_MAP(NET_HANDSHAKE_ENUM) NET_HANDSHAKE_COUNT };
 #undef NET_HANDSHAKE_ENUM
 extern const char *const net_handshake_names[NET_HANDSHAKE_COUNT];
 

@@ -6,7 +6,7 @@ const uint32_t net_latency_bounds_us[NET_LATENCY_COUNT - 1] = { NET_LATENCY_BUCK
 #undef BOUND
 
 #define NAME(name, text) text,
-const char *const net_handshake_names[NET_HANDSHAKE_COUNT] = { NET_HANDSHAKE_MAP(NAME) };
+const char *const net_handshake_names[NET_HANDSHAKE_COUNT] = { "ok", NET_HANDSHAKE_MAP(NAME) };
 #undef NAME
 
 void worker_count_call(struct worker_counters *c, size_t method_idx, uint32_t code, uint64_t us) {
