@@ -316,14 +316,16 @@ static RC give_secret(struct secret *out, size_t len, struct status *why) {
 
 RC identity_odyn_random(struct identity_odyn *odyn, struct secret *out, struct status *why) {
     *out = (struct secret){ 0 };
-    AUTO(secret_close) struct secret made = { 0 };
-    TRY(give_secret(&made, IDENTITY_ODYN_RANDOM_BYTES, why));
     struct odyn_answer answer = { 0 };
     TRY(get(odyn, PATH_RANDOM, &answer, why));
-    TRY(done(odyn, take_random(&answer, &made, why)));
-    *out = made;
-    made = (struct secret){ 0 };
-    return OK;
+    struct rc rc = give_secret(out, IDENTITY_ODYN_RANDOM_BYTES, why);
+    if (rc.err == E_OK) {
+        rc = take_random(&answer, out, why);
+    }
+    if (rc.err != E_OK) {
+        secret_close(out);
+    }
+    return done(odyn, rc);
 }
 
 RC identity_odyn_encryption_key(struct identity_odyn *odyn, struct envelope_public *out,

@@ -200,7 +200,7 @@ static RC set_options(struct odyn_http *http, const struct odyn_call *call,
 }
 
 /* Runs the request to its end, or until it is cancelled. */
-static RC run(struct odyn_http *http, CURL *easy, CURLcode *code) {
+static RC run(struct odyn_http *http, const CURL *easy, CURLcode *code) {
     int running = 1;
     while (running > 0) {
         ENSURE(!atomic_load(&http->cancelled), CLOSED);

@@ -238,7 +238,7 @@ static inline struct rc run_call(enum what what) {
     struct envelope_key other;
     struct envelope_public key;
     struct identity_odyn_sealed sealed = { .len = 17 };
-    struct rc rc = OK;
+    struct rc rc;
     assert_ok(envelope_key_init(&other));
     switch (what) {
     case ADDRESS:

@@ -221,12 +221,14 @@ static void timer_cb(uv_timer_t *timer) {
 
 /* A whole request is here. odyn-sim's own calls have no faults, or nobody could clear them. */
 static void dispatch(struct conn *conn) {
-    const struct sim_fault *fault = NULL;
     conn->path[conn->path_len] = '\0';
+    const struct sim_fault *fault = NULL;
     if (strncmp(conn->path, "/_sim/", 6) != 0) {
         fault = sim_take_fault(conn->server->cfg.sim, conn->path);
     }
-    conn->fault = fault == NULL ? (struct sim_fault){ 0 } : *fault;
+    if (fault != NULL) {
+        conn->fault = *fault; /* Else none: reset_request() cleared it. */
+    }
     if (conn->fault.hang) {
         conn->state = WAITING;
         (void)uv_timer_stop(&conn->timer);

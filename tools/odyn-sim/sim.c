@@ -25,21 +25,29 @@ static void free_json(json_t **value) {
     json_decref(*value);
 }
 
-RC sim_set_wallet(struct sim *sim, const uint8_t *key) {
-    AUTO(secret_close) struct secret made = { 0 };
-    TRY(secret_init(&made, ETH_KEY_BYTES));
-    if (key == NULL) {
-        TRY(random_bytes(made.ptr, made.len));
+static RC make_wallet(struct sim *sim, struct secret *key, const uint8_t *bytes) {
+    if (bytes == NULL) {
+        TRY(random_bytes(key->ptr, key->len));
     } else {
-        memcpy(made.ptr, key, made.len);
+        memcpy(key->ptr, bytes, key->len);
     }
     struct wallet wallet;
-    TRY(eth_wallet_of_key(&made, &wallet));
-    TRY(eth_point_of_key(&made, sim->point));
-    secret_close(&sim->wallet_key);
+    TRY(eth_wallet_of_key(key, &wallet));
+    TRY(eth_point_of_key(key, sim->point));
     sim->wallet = wallet;
+    return OK;
+}
+
+RC sim_set_wallet(struct sim *sim, const uint8_t *key) {
+    struct secret made;
+    TRY(secret_init(&made, ETH_KEY_BYTES));
+    struct rc rc = make_wallet(sim, &made, key);
+    if (rc.err != E_OK) {
+        secret_close(&made);
+        return rc;
+    }
+    secret_close(&sim->wallet_key);
     sim->wallet_key = made;
-    made = (struct secret){ 0 };
     return OK;
 }
 
