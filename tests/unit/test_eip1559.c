@@ -162,6 +162,7 @@ static struct raw_row raw_rows[] = {
     { "access_list_is_a_string", E_MALFORMED, 2, "01", TO_20, "80", "80", "80", "", "" },
     { "parity_1", E_OK, 2, "01", TO_20, "80", "c0", "01", "", "" },
     { "parity_2", E_MALFORMED, 2, "01", TO_20, "80", "c0", "02", "", "" },
+    { "parity_that_wraps_to_0", E_MALFORMED, 2, "01", TO_20, "80", "c0", "81e5", "", "" },
     { "parity_27", E_MALFORMED, 2, "01", TO_20, "80", "c0", "1b", "", "" },
     { "parity_zero_as_a_byte", E_MALFORMED, 2, "01", TO_20, "80", "c0", "00", "", "" },
     { "one_element_more", E_MALFORMED, 2, "01", TO_20, "80", "c0", "80", "80", "" },
