@@ -115,6 +115,7 @@ static RC add_server(struct novakms *client, const struct novakms_cfg *cfg, cons
         .timeout_ms = client->timeout_ms,
         .connect_timeout_ms = cfg->connect_timeout_ms,
         .handshake_timeout_ms = cfg->connect_timeout_ms,
+        .recheck_ms = CLIENT_RECHECK_MS,
         .keepalive_ms = cfg->keepalive_ms,
     };
     TRY(net_channel_init(&client->channels[client->server_count], &channel_cfg, why));

@@ -23,6 +23,8 @@
 #define CLIENT_REFRESH_PAUSE_MS 30000u
 /* How far a server's clock may be from ours. */
 #define CLIENT_SKEW_S 60u
+/* A server that leaves the registry is not called any more after this. */
+#define CLIENT_RECHECK_MS 5000u
 #define CLIENT_ATTEMPT_COUNT_DEFAULT 4u
 #define CLIENT_ATTEMPT_COUNT_MAX 16u
 #define CLIENT_WALLET_COUNT_MAX 64u

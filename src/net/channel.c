@@ -299,6 +299,9 @@ static void start(struct net_channel *c, struct channel_call *call, const Protob
         channel_end_call(c, call, &outcome);
         return;
     }
+    if (c->current != NULL) {
+        channel_link_judge(c->current, uv_now(c->timer.loop));
+    }
     if (c->queue == NULL && c->current != NULL &&
         channel_link_has_room(c->current, call->packed_len) &&
         channel_link_send(c->current, call, input)) {

@@ -11,7 +11,8 @@
  * net_channel_outcome says how the call went, and whether it may have been executed. The channel
  * itself repeats nothing: whoever knows what the method does decides.
  *
- * The server's wallet is checked inside the TLS handshake, before anything of ours is sent.
+ * The server's wallet is checked inside the TLS handshake, before anything of ours is sent. No call
+ * starts on a connection after the server's binding has ended.
  *
  * A channel belongs to its loop's thread and every call is made there. */
 #pragma once
@@ -43,7 +44,8 @@ struct net_channel_cfg {
     uint32_t timeout_ms;           /* For calls, see net_channel_set_timeout. 0: the default. */
     uint32_t connect_timeout_ms;   /* Lookup and TCP. 0: 5 s. */
     uint32_t handshake_timeout_ms; /* 0: 5 s. */
-    uint32_t keepalive_ms;    /* Silence after which the server is asked whether it is there, and
+    uint32_t recheck_ms;   /* A connection in use is judged by check again this often. 0: never. */
+    uint32_t keepalive_ms; /* Silence after which the server is asked whether it is there, and
                               after as much again is taken for gone. 0: never asked. */
     uint32_t backoff_min_ms;  /* After a failed connection; doubles, with jitter. 0: 50 ms. */
     uint32_t backoff_max_ms;  /* 0: 2 s. */

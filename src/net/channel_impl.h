@@ -52,7 +52,9 @@ struct channel_link {
     bool has_answered;
     uint64_t sequence;
     uint64_t heard_at_ms;
-    uint64_t pinged_at_ms; /* 0: no ping is out. */
+    uint64_t pinged_at_ms;  /* 0: no ping is out. */
+    uint64_t checked_at_ms; /* When the server's wallet was judged last. */
+    uint64_t ends_at_ms;    /* When its binding ends. */
     size_t window_used_bytes;
     unsigned in_flight_count;
     uint8_t free_slots[NET_CHANNEL_IN_FLIGHT_MAX]; /* A stack of those not in use. */
@@ -124,6 +126,9 @@ void channel_back_off(struct net_channel *c);
 /* Takes fd. Becomes c->current, not open yet. */
 RC channel_link_init(struct net_channel *c, int fd);
 bool channel_link_has_room(const struct channel_link *link, size_t packed_len);
+/* Before a call starts on it: drains a link whose server's binding has ended, closes one whose server
+ * is not wanted any more. */
+void channel_link_judge(struct channel_link *link, uint64_t now_ms);
 /* Sends a request: input's, or with NULL call->packed. False when the connection cannot take it;
  * the call is as it was. */
 bool channel_link_send(struct channel_link *link, struct channel_call *call,

@@ -120,6 +120,25 @@ void channel_link_drain(struct channel_link *link) {
     }
 }
 
+void channel_link_judge(struct channel_link *link, uint64_t now_ms) {
+    const struct net_channel_cfg *cfg = &link->channel->cfg;
+    if (!link->is_open || net_conn_is_closing(link->conn)) {
+        return;
+    }
+    if (now_ms >= link->ends_at_ms) {
+        channel_link_drain(link);
+        return;
+    }
+    if (cfg->recheck_ms == 0 || now_ms - link->checked_at_ms < cfg->recheck_ms) {
+        return;
+    }
+    struct status why = { 0 };
+    link->checked_at_ms = now_ms;
+    if (cfg->check(cfg->check_ctx, tls_peer(net_conn_tls(link->conn)), &why).err != E_OK) {
+        net_conn_close(link->conn, ERR(DENIED), why.text);
+    }
+}
+
 static void on_response(struct channel_link *link, const struct frame *frame) {
     struct net_channel *c = link->channel;
     const novakms_v1_Response *response = &frame->header.kind.response;
@@ -221,12 +240,19 @@ static void on_eof(struct net_conn *conn) {
 static void on_open(struct net_conn *conn) {
     struct channel_link *link = net_conn_user(conn);
     const char *alpn = tls_alpn(net_conn_tls(conn));
+    const struct identity_peer *peer = tls_peer(net_conn_tls(conn));
+    ASSERT(peer != NULL); /* A client's handshake ends without one only in an error. */
     if (alpn == NULL || strcmp(alpn, TLS_ALPN_NOVAKMS) != 0) {
         net_conn_close(conn, ERR(MALFORMED), "the server does not speak " TLS_ALPN_NOVAKMS);
         return;
     }
+    uint64_t now_ms = net_io_now_ms(net_conn_io(conn));
+    uint64_t now_unix_s = clock_unix_ms() / 1000;
+    uint64_t end_unix_s = peer->not_after_unix_s;
     link->is_open = true;
-    link->heard_at_ms = net_io_now_ms(net_conn_io(conn));
+    link->heard_at_ms = now_ms;
+    link->checked_at_ms = now_ms;
+    link->ends_at_ms = now_ms + (end_unix_s > now_unix_s ? (end_unix_s - now_unix_s) * 1000 : 0);
     if (link->channel->cfg.keepalive_ms > 0) {
         channel_arm(link->channel, link->heard_at_ms + link->channel->cfg.keepalive_ms);
     }

@@ -96,9 +96,8 @@ def test_the_header_alone_compiles_as_c_and_cpp(pkg_config, tmp_path):
     source = "#include <novakms.h>\nint main(void) { return novakms_version() == 0; }\n"
     compile_with(tmp_path, source, static(pkg_config))
     (tmp_path / "app.cpp").write_text("#include <novakms.h>\n")
-    if run("sh", "-c", "command -v c++", check=False).returncode == 0:
-        run("c++", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only",
-            tmp_path / "app.cpp", *pkg_config("--cflags"))
+    run("clang", "-x", "c++", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only",
+        tmp_path / "app.cpp", *pkg_config("--cflags"))
 
 
 def test_the_generated_stubs_compile(node, sdk, pkg_config, tmp_path):
@@ -135,6 +134,13 @@ def exported(nm_options, path):
     names = {line.split()[2].split("@")[0] for line in lines if len(line.split()) == 3}
     assert "novakms__v1__kms_service__derive" in names
     return {n for n in names if not n.startswith(("novakms__v1__", "NOVAKMS_0"))}
+
+
+def test_the_command_line_installs_with_its_pages(tmp_path):
+    run("cmake", "--install", BUILD, "--prefix", tmp_path, "--component", "ctl")
+    assert run(tmp_path / "bin/novakmsctl", "--version").stdout.startswith("novakmsctl ")
+    assert (tmp_path / "share/man/man1/novakmsctl.1").exists()
+    assert (tmp_path / "share/bash-completion/completions/novakmsctl").exists()
 
 
 def test_only_the_public_functions_can_be_seen(sdk):

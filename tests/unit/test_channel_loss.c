@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Connections of a channel: made, refused, lost, drained, broken. */
 #include "channel_world.h"
+#include "net/channel_impl.h"
 
 /* ---- Connecting ---- */
 
@@ -349,6 +350,44 @@ static void test_new_credential(void **state) {
     close_world(w);
 }
 
+/* ---- A server that is not wanted any more ---- */
+
+static void test_binding_that_ended(void **state) {
+    (void)state;
+    struct world *w = open_world((struct net_channel_cfg){ 0 });
+    w->server.is_echoing = false;
+    struct answer before;
+    start_get(w, &before, "before");
+    RUN_UNTIL(w, w->server.request_count == 1);
+    assert_true(w->channel->current->ends_at_ms > clock_mono_ms());
+    w->channel->current->ends_at_ms = 1;
+    w->server.is_echoing = true;
+    struct answer after;
+    get_and_wait(w, &after, "after");
+    assert_answered(&after, "after");
+    assert_int_equal(w->server.open_count, 2);
+    scripted_answer(&w->server.requests[0], SPAN_LIT("before")); /* It drains. */
+    RUN_UNTIL(w, before.count > 0);
+    assert_answered(&before, "before");
+    close_world(w);
+}
+
+static void test_server_that_was_revoked(void **state) {
+    (void)state;
+    struct world *w = open_world((struct net_channel_cfg){ .recheck_ms = 60000 });
+    struct answer a;
+    get_and_wait(w, &a, "k");
+    get_and_wait(w, &a, "k");
+    assert_int_equal(w->check_count, 1); /* Not yet again. */
+    w->is_refusing = true;
+    w->channel->current->checked_at_ms -= 60000;
+    get_and_wait(w, &a, "k");
+    assert_failed(&a, STATUS_UNAUTHENTICATED, NET_NOT_EXECUTED);
+    assert_int_equal(w->server.request_count, 2);
+    assert_int_equal(w->check_count, 3); /* On the old connection, and for a new one. */
+    close_world(w);
+}
+
 int main(void) {
     struct CMUnitTest tests[64] = {
         cmocka_unit_test(test_refused_connection),
@@ -369,8 +408,10 @@ int main(void) {
         cmocka_unit_test(test_answer_that_does_not_parse),
         cmocka_unit_test(test_answer_over_memory),
         cmocka_unit_test(test_new_credential),
+        cmocka_unit_test(test_binding_that_ended),
+        cmocka_unit_test(test_server_that_was_revoked),
     };
-    size_t count = 18;
+    size_t count = 20;
     TEST_ADD_ROWS(tests, count, test_breach, breaches);
     return _cmocka_run_group_tests("channel_loss", tests, count, NULL, NULL);
 }
