@@ -6,8 +6,8 @@
  * Threads: there is no lock inside. One owner at a time calls any of these functions; a caller with
  * several threads wraps the store in one mutex, and keeps it for as long as it uses what was lent.
  *
- * Cost: no call walks a namespace. Get is O(1); put and delete are O(1) for a key that holds a value
- * and O(log n) for one that does not or has a time to live; lists are O(log n) and what they give.
+ * Cost: no call walks a namespace. Get is O(1), and so is a put over a value without a ttl; other
+ * writes are O(log n), and so are lists beside what they give.
  *
  * Memory: client writes are bounded by app_bytes_max and total_bytes_max, merges by hard_bytes_max,
  * where each record counts its key, its sealed bytes and STORE_RECORD_BYTES, a deleted or expired
