@@ -31,10 +31,7 @@ struct net_io {
     uint8_t *cipher_in;
     uint8_t *plain_in;
     uint8_t *plain_out_base; /* NET_PLAIN_OUT_BYTES. */
-    uint8_t *plain_out_big;  /* For one answer that does not fit; else NULL. */
-    uint8_t *plain_out;      /* One of the two. */
-    size_t plain_out_len;
-    size_t plain_out_bytes;
+    struct writer plain_out; /* On the base, or on a bigger one for one big answer. */
     uint8_t *cipher_out;
     int handle_count; /* Not closed yet. */
     void (*closed_cb)(void *ctx);

@@ -69,8 +69,7 @@ RC net_io_init(struct net_io **out, uv_loop_t *loop, struct net_budget *budget) 
         free_io(io);
         return ERR(NOMEM);
     }
-    io->plain_out = io->plain_out_base;
-    io->plain_out_bytes = NET_PLAIN_OUT_BYTES;
+    io->plain_out = (struct writer){ io->plain_out_base, 0, NET_PLAIN_OUT_BYTES };
     (void)uv_prepare_init(loop, &io->prepare); /* These three cannot fail. */
     (void)uv_timer_init(loop, &io->tick);
     (void)uv_prepare_start(&io->prepare, on_prepare);
