@@ -45,8 +45,8 @@ build_tree() {
         tail -n 40 "$dir/build.log" >&2
         die "cmake failed; the whole log is in $dir/build.log"
     fi
-    if ! ninja -C "$dir" -j "$(jobs_max)" "$@" 2>&1 | tee -a "$dir/build.log" | ninja_progress; then
-        grep -A 30 -m 3 -E '^FAILED:' "$dir/build.log" >&2 || tail -n 40 "$dir/build.log" >&2
+    if ! ninja -C "$dir" -j "$(jobs_max)" -k "${NOVA_FAILURES_MAX:-1}" "$@" 2>&1 | tee -a "$dir/build.log" | ninja_progress; then
+        grep -A 30 -m 3 -E '(error|warning): ' "$dir/build.log" >&2 || tail -n 40 "$dir/build.log" >&2
         die "the build failed; the whole log is in $dir/build.log"
     fi
 }

@@ -460,6 +460,7 @@ void net_conn_detach(struct net_conn *conn, struct net_parts *out) {
             *out = (struct net_parts){ .fd = -1 };
             return;
         }
+        ASSERT(unread.ptr != NULL);
         memcpy(out->unread, unread.ptr, unread.len);
         out->unread_len = unread.len;
     }

@@ -67,7 +67,6 @@ static bool is_member(const struct node *node) {
 static void watch_registry(struct node *node) {
     char reason[SERVICE_REASON_BYTES];
     char text[REGISTRY_REASON_BYTES];
-    char wallet[WALLET_TEXT_BYTES];
     struct rc rc = registry_service_members(node->registry, node->members, text);
     if (rc.err != E_OK) {
         (void)snprintf(reason, sizeof(reason), "the registry cannot be read: %.160s", text);
@@ -76,6 +75,7 @@ static void watch_registry(struct node *node) {
     }
     service_status_set_members(node->status, node->members);
     if (!is_member(node)) {
+        char wallet[WALLET_TEXT_BYTES];
         (void)snprintf(
             reason, sizeof(reason),
             "this node's wallet %s is not an active, verified instance of KMS app %" PRIu64
