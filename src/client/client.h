@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inside of libnovakms: a client has a channel for each server, tries calls on them in turn, and
- * turns generated messages into the public structs. Private to the room; one thread at a time. */
+/* The inside of libnovakms: a client has a channel for each server, tries calls on them in turn,
+ * and turns generated messages into the public structs. Private to the room; one thread. */
 #pragma once
 
 #include <uv.h>

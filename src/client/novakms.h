@@ -2,8 +2,9 @@
 /* libnovakms: the C client of Nova KMS. An application with a wallet derives its keys and keeps its
  * data on a cluster of nodes, over TLS in which both sides prove their wallets.
  *
- * Threads: the library makes none. A client belongs to one thread at a time; two threads use two
- * clients, or a lock of their own around every call. Callbacks run on the thread that runs the loop.
+ * Threads: the library makes none (libuv looks up host names on a pool of its own). A client
+ * belongs to one thread at a time; two threads use two clients, or a lock of their own around every
+ * call. Callbacks run on the thread that runs the loop.
  *
  * Ownership: arguments are lent for the duration of the call, also to the calls that only start
  * something. A result is the caller's own until novakms_free, which wipes it.
@@ -12,7 +13,8 @@
  * anything of the caller's is sent. There is no mode without that check.
  *
  * Identity: whoever can make a wallet sign text of his choice can pose as that wallet here. Text
- * from others that starts with NOVAKMS_SIGN_PREFIX must never be signed; novakms_sign refuses it. */
+ * from others that starts with NOVAKMS_SIGN_PREFIX must never be signed: novakms_sign refuses it.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -49,26 +51,27 @@ struct uv_loop_s; /* libuv's uv_loop_t. */
 #define NOVAKMS_TIMEOUT_DEFAULT_MS 10000
 #define NOVAKMS_TIMEOUT_MAX_MS 300000
 
-/* How a call went: gRPC's canonical codes (https://grpc.github.io/grpc/core/md_doc_statuscodes.html).
- * The names say how to react; the sentence beside a code says what happened. */
+/* How a call went: gRPC's canonical codes,
+ * https://grpc.github.io/grpc/core/md_doc_statuscodes.html.
+ * The code says how to react; the sentence beside it says what happened. */
 enum novakms_code {
     NOVAKMS_OK = 0,
-    NOVAKMS_CANCELLED = 1,           /* novakms_cancel, or the client was closed. */
-    NOVAKMS_UNKNOWN = 2,             /* */
-    NOVAKMS_INVALID_ARGUMENT = 3,    /* The sentence names the field and what is allowed. */
-    NOVAKMS_DEADLINE_EXCEEDED = 4,   /* No answer in time. */
-    NOVAKMS_NOT_FOUND = 5,           /* The key holds no value. */
-    NOVAKMS_ALREADY_EXISTS = 6,      /* */
+    NOVAKMS_CANCELLED = 1, /* novakms_cancel, or the client was closed. */
+    NOVAKMS_UNKNOWN = 2,
+    NOVAKMS_INVALID_ARGUMENT = 3,  /* The sentence names the field and what is allowed. */
+    NOVAKMS_DEADLINE_EXCEEDED = 4, /* No answer in time. */
+    NOVAKMS_NOT_FOUND = 5,         /* The key holds no value. */
+    NOVAKMS_ALREADY_EXISTS = 6,
     NOVAKMS_PERMISSION_DENIED = 7,   /* The wallet is not an authorized instance. */
     NOVAKMS_RESOURCE_EXHAUSTED = 8,  /* A rate, a size or a quota; see retry_after_ms. */
     NOVAKMS_FAILED_PRECONDITION = 9, /* The client is not in the state the call needs. */
-    NOVAKMS_ABORTED = 10,            /* */
-    NOVAKMS_OUT_OF_RANGE = 11,       /* */
-    NOVAKMS_UNIMPLEMENTED = 12,      /* The node is older than the call. */
-    NOVAKMS_INTERNAL = 13,           /* A bug, or the node broke the protocol. */
-    NOVAKMS_UNAVAILABLE = 14,        /* No node reached, or none that serves. */
-    NOVAKMS_DATA_LOSS = 15,          /* */
-    NOVAKMS_UNAUTHENTICATED = 16     /* No identity given, or the server's was refused. */
+    NOVAKMS_ABORTED = 10,
+    NOVAKMS_OUT_OF_RANGE = 11,
+    NOVAKMS_UNIMPLEMENTED = 12, /* The node is older than the call. */
+    NOVAKMS_INTERNAL = 13,      /* A bug, or the node broke the protocol. */
+    NOVAKMS_UNAVAILABLE = 14,   /* No node reached, or none that serves. */
+    NOVAKMS_DATA_LOSS = 15,
+    NOVAKMS_UNAUTHENTICATED = 16 /* No identity given, or the server's was refused. */
 };
 
 /* "NOT_FOUND"; "UNKNOWN" for a number that is no code. Any thread. */
@@ -115,9 +118,9 @@ typedef int (*novakms_sign_cb)(void *data, struct novakms_span text,
 struct novakms_cfg {
     /* "host:port", several separated by commas, tried in that order. IPv6: "[::1]:9443". */
     const char *servers;
-    /* Who a server may be: any active KMS member in this registry file (re-read as it changes) ... */
+    /* Who a server may be: any active KMS member in this registry file, re-read as it changes, */
     const char *registry_path;
-    /* ... or one of these wallets, 0x and 40 hex digits each, separated by commas. With both, a
+    /* or one of these wallets, 0x and 40 hex digits each, separated by commas. With both, a
      * wallet must satisfy either. With neither, opening fails. */
     const char *server_wallets;
     /* The caller's wallet, in at most one of three ways: a key file, ... */
@@ -134,7 +137,8 @@ struct novakms_cfg {
     const char *dev_dir;
     /* NOVAKMS_CHAIN_ID_DEFAULT when 0. */
     uint64_t chain_id;
-    /* For calls that name none; NOVAKMS_TIMEOUT_DEFAULT_MS when 0, at most NOVAKMS_TIMEOUT_MAX_MS. */
+    /* For calls that name none. NOVAKMS_TIMEOUT_DEFAULT_MS when 0; the largest is
+     * NOVAKMS_TIMEOUT_MAX_MS. */
     uint32_t timeout_ms;
     /* For TCP and for the TLS handshake each, 5000 when 0. */
     uint32_t connect_timeout_ms;
@@ -220,17 +224,17 @@ struct novakms_result {
     /* A read may miss a write that this client has seen, because the node that made it may be gone.
      * Said once: that write's stamp is forgotten, so that later reads do not wait for it. */
     bool may_miss;
-    struct novakms_stamp stamp;      /* put, delete, get, list; and a delete that a get found. */
-    struct novakms_span bytes;       /* derive: the key. get: the value. */
-    uint64_t expires_unix_ms;        /* get: 0 means never. */
-    bool existed;                    /* delete: whether the node held a value. */
-    struct novakms_item *items;      /* list and the batches, in order. */
-    size_t item_count;               /* */
+    struct novakms_stamp stamp; /* put, delete, get, list; and a delete that a get found. */
+    struct novakms_span bytes;  /* derive: the key. get: the value. */
+    uint64_t expires_unix_ms;   /* get: 0 means never. */
+    bool existed;               /* delete: whether the node held a value. */
+    struct novakms_item *items; /* list and the batches, in order. */
+    size_t item_count;
     struct novakms_span page_token;  /* list: for the next page; empty on the last one. */
     struct novakms_caller caller;    /* whoami. */
     struct novakms_node_status node; /* status. */
     struct novakms_node *nodes;      /* nodes. */
-    size_t node_count;               /* */
+    size_t node_count;
 };
 
 /* Takes *result, wipes and frees it, sets it NULL. Accepts NULL. Any thread. */
@@ -296,8 +300,8 @@ struct novakms_plain_args {
     uint32_t timeout_ms;
 };
 
-/* The calls that wait for their answer. Each gives *out whatever happens (novakms_free), and returns
- * its code. FAILED_PRECONDITION on a client with the program's loop, and inside a callback.
+/* The calls that wait for their answer. Each gives *out whatever happens (novakms_free), and gives
+ * its code back. FAILED_PRECONDITION on a client with the program's loop, and inside a callback.
  *
  * A call is repeated, on the next server where there are several, only when it was certainly not
  * executed, or only reads; a write that may have been executed is reported (maybe_executed). */
@@ -412,8 +416,8 @@ NOVAKMS_API enum novakms_code novakms_identity_show(const char *path,
 
 /* For direct use of the generated stubs (novakms/v1/kms.pb-c.h): lends a service of the first
  * server, until the client is closed; NULL when memory is out. Descriptors are of KmsService and
- * NodeService. Calls have cfg's timeout, no retries and no stamps; their closures run from the loop,
- * with NULL when the call failed. struct ProtobufCService is protobuf-c's. */
+ * NodeService. Calls have cfg's timeout, no retries and no stamps. Their closures run from the
+ * loop, with NULL when the call failed. struct ProtobufCService is protobuf-c's. */
 struct ProtobufCService;
 struct ProtobufCServiceDescriptor;
 NOVAKMS_API struct ProtobufCService *

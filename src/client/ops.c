@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Public arguments to generated requests, generated answers to public results: one pair of functions
- * and one row for each call. */
+/* Public arguments to generated requests, generated answers to public results: one pair of
+ * functions and one row for each call. */
 #include <stddef.h>
 #include <string.h>
 

@@ -7,9 +7,9 @@
  * is the call. Any number of calls may be in progress, and they finish in any order.
  *
  * Each call ends in exactly one run of its closure, from the loop, not inside the stub that started
- * it (except when memory is out): with the answer, lent for that run, or with NULL. Inside the closure
- * net_channel_outcome says how the call went, and whether it may have been executed. The channel
- * itself repeats nothing: whoever knows what the method does decides.
+ * it (except when memory is out): with the answer, lent for that run, or with NULL. Inside the
+ * closure net_channel_outcome says how the call went, and whether it may have been executed. The
+ * channel itself repeats nothing: whoever knows what the method does decides.
  *
  * The server's wallet is checked inside the TLS handshake, before anything of ours is sent. No call
  * starts on a connection after the server's binding has ended.
@@ -71,8 +71,8 @@ ProtobufCService *net_channel_service(struct net_channel *channel,
 /* For calls that start from now on: from the start to the end, waiting for a connection included.
  * 0: the default; at most NET_CHANNEL_TIMEOUT_MAX_MS. */
 void net_channel_set_timeout(struct net_channel *channel, uint32_t timeout_ms);
-/* The id of the call that was started last: from 1, growing. 0 before the first, and when memory was
- * out for it (it has ended then). */
+/* The id of the call that was started last: from 1, growing. 0 before the first, and when memory
+ * was out for it (it has ended then). */
 uint64_t net_channel_last_call(const struct net_channel *channel);
 /* Ends a call with CANCELLED, in a later turn of the loop, and tells the server when the request
  * was sent. Calls that have ended are ignored. */

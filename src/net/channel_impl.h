@@ -126,8 +126,8 @@ void channel_back_off(struct net_channel *c);
 /* Takes fd. Becomes c->current, not open yet. */
 RC channel_link_init(struct net_channel *c, int fd);
 bool channel_link_has_room(const struct channel_link *link, size_t packed_len);
-/* Before a call starts on it: drains a link whose server's binding has ended, closes one whose server
- * is not wanted any more. */
+/* Before a call starts on it: drains a link whose server's binding has ended, closes one whose
+ * server is not wanted any more. */
 void channel_link_judge(struct channel_link *link, uint64_t now_ms);
 /* Sends a request: input's, or with NULL call->packed. False when the connection cannot take it;
  * the call is as it was. */

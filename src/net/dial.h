@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From "host:port" to a connected socket, on the caller's loop. Everything between the two is behind
- * this interface: name lookup, several addresses, and where a proxy is to be used, its tunnel.
- * One thread: the loop's. */
+/* From "host:port" to a connected socket, on the caller's loop. Everything between the two is
+ * behind this interface: name lookup, several addresses, and where a proxy is to be used, its
+ * tunnel. One thread: the loop's. */
 #pragma once
 
 #include <uv.h>

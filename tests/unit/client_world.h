@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A libnovakms client on a loop that it shares with scripted servers, for the tests of the client. */
+/* A libnovakms client on a loop that it shares with scripted servers, for the client's tests. */
 #pragma once
 
 #include "client/novakms.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What libnovakms does when calls fail: which it repeats, where, and what it says; stamps; trust. */
+/* What libnovakms does when calls fail: which it repeats, where, what it says; stamps; trust. */
 #include <pthread.h>
 
 #include "client/client.h"

@@ -54,7 +54,8 @@ _novakmsctl() {
         mapfile -t COMPREPLY < <(compgen -W "new show" -- "$word")
         return
         ;;
-    --server | --server-wallet | --chain-id | --timeout | --ttl | --context | --length | --prefix | --limit)
+    --server | --server-wallet | --chain-id | --timeout | --ttl | --context | --length | \
+        --prefix | --limit)
         return
         ;;
     esac

@@ -45,6 +45,6 @@ const char *ctl_wallet_text(const uint8_t wallet[static NOVAKMS_WALLET_BYTES],
 bool ctl_read_text(const char *what, const char *text, enum ctl_format format,
                    struct novakms_span *out);
 
-/* Writes a failed result's sentence, with --json also as an object to stdout. Gives the exit code. */
+/* Writes a failed result's sentence, and with --json an object to stdout. Gives the exit code. */
 enum ctl_exit ctl_report(const struct novakms_result *result, bool json);
 enum ctl_exit ctl_exit_of(enum novakms_code code);
