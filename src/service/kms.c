@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "service/kms.h"
 
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+
+#include "base/log.h"
 
 /* A list without a head of its own: whoever is in it can leave without knowing it. */
 struct link {
@@ -25,6 +28,7 @@ struct run {
     struct link link; /* First. */
     struct service_kms *kms;
     struct net_call *call;
+    const char *method;
     const void *in;
     ProtobufCClosure closure;
     void (*run)(struct run *run);
@@ -63,7 +67,16 @@ static void fill_call(const struct run *run, struct service_call *call) {
     call->seen = STORE_STAMP_NONE;
 }
 
+/* What only the node's operator can mend goes into the log too. */
+static void log_fault(const struct run *run, const struct service_call *call) {
+    if (call->why.code == STATUS_INTERNAL || call->why.code == STATUS_DATA_LOSS) {
+        LOG_LIMITED(ERROR, "service.fault", "method=%s app=%" PRIu64 " code=%s reason=\"%s\"",
+                    run->method, call->caller->app_id, status_name(call->why.code), call->why.text);
+    }
+}
+
 static void fail(const struct run *run, const struct service_call *call) {
+    log_fault(run, call);
     struct net_error_details details = { .may_miss = run->may_miss };
     if (!store_stamp_is_none(&call->stamp)) {
         details.has_stamp = true;
@@ -95,6 +108,7 @@ static void fail(const struct run *run, const struct service_call *call) {
                             Novakms__V1__##response##_Closure closure, void *closure_data) {    \
         struct run run = { .kms = (struct service_kms *)service,                                \
                            .call = net_call_from(closure_data),                                 \
+                           .method = #name,                                                     \
                            .in = in,                                                            \
                            .closure = (ProtobufCClosure)closure,                                \
                            .run = run_##name };                                                 \

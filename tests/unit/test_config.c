@@ -236,6 +236,7 @@ static void check_man_row(const char *page, const struct config_row *row) {
     const char *from = strstr(page, name);
     if (from == NULL) {
         fail_msg("the man page has no %s", row->name);
+        return; /* For those who do not know that fail_msg does not. */
     }
     const char *end = strstr(from + 1, "\n.TP");
     (void)snprintf(text, sizeof(text), "Default: %s.", row->default_text);

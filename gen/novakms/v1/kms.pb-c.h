@@ -84,7 +84,7 @@ struct  Novakms__V1__DeriveRequest
 {
   ProtobufCMessage base;
   /*
-   * UTF-8, 1 to 1024 bytes, not only white space. "data_key" is reserved.
+   * UTF-8, 1 to 1024 bytes, not only white space. "data_key" is reserved, with any context and kdf.
    */
   ProtobufCBinaryData path;
   /*
