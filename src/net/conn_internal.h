@@ -7,8 +7,9 @@
 #include "net/buffer.h"
 #include "net/conn.h"
 
-/* One read() takes at most this; what mbedTLS may hold of a record comes on top when decrypted. */
-#define NET_READ_BYTES ((size_t)64 * 1024)
+/* One read() takes at most this, which also bounds how long one connection keeps the others of its
+ * loop waiting; what mbedTLS may hold of a record comes on top when decrypted. */
+#define NET_READ_BYTES ((size_t)32 * 1024)
 #define NET_PLAIN_IN_BYTES (NET_READ_BYTES + 2 * TLS_RECORD_BYTES_MAX)
 /* Answers of one wake-up before they are encrypted, and the records made of them. */
 #define NET_PLAIN_OUT_BYTES ((size_t)64 * 1024)

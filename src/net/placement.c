@@ -21,18 +21,19 @@ struct placement {
     pthread_mutex_t lock;                /* Everything below. */
     struct place *buckets[BUCKET_COUNT]; /* As many places as connections, at most. */
     uint32_t conn_counts[NET_WORKER_COUNT_MAX];
-    uint32_t worker_count;
+    uint32_t anonymous_count;
+    struct placement_cfg cfg;
     struct siphash_key key; /* Callers choose their wallets: not their collisions. */
 };
 
-RC placement_init(struct placement **out, uint32_t worker_count) {
+RC placement_init(struct placement **out, const struct placement_cfg *cfg) {
     uint8_t key[SIPHASH_KEY_BYTES];
     *out = NULL;
     TRY(random_bytes(key, sizeof(key)));
     struct placement *p = calloc(1, sizeof(*p));
     ENSURE(p != NULL, NOMEM);
     p->key = siphash_key_from(key);
-    p->worker_count = worker_count;
+    p->cfg = *cfg;
     (void)pthread_mutex_init(&p->lock, NULL);
     *out = p;
     return OK;
@@ -57,7 +58,7 @@ void placement_close(struct placement **placement) {
 
 static uint32_t least_loaded(const struct placement *p) {
     uint32_t best = 0;
-    for (uint32_t i = 1; i < p->worker_count; i++) {
+    for (uint32_t i = 1; i < p->cfg.worker_count; i++) {
         best = p->conn_counts[i] < p->conn_counts[best] ? i : best;
     }
     return best;
@@ -87,18 +88,26 @@ static struct place *find_or_add(struct placement *p, const struct wallet *walle
     return place;
 }
 
+static RC add_anonymous(struct placement *p, uint32_t *worker_idx) {
+    ENSURE(p->anonymous_count < p->cfg.conn_anonymous_max, QUOTA);
+    p->anonymous_count++;
+    *worker_idx = least_loaded(p);
+    return OK;
+}
+
+static RC add_of_wallet(struct placement *p, const struct wallet *wallet, uint32_t *worker_idx) {
+    struct place *place = find_or_add(p, wallet);
+    ENSURE(place != NULL, NOMEM);
+    ENSURE(place->conn_count < p->cfg.conn_per_wallet_max, QUOTA);
+    place->conn_count++;
+    *worker_idx = place->worker_idx;
+    return OK;
+}
+
 RC placement_add(struct placement *p, const struct wallet *wallet, uint32_t *worker_idx) {
-    struct rc rc = OK;
     (void)pthread_mutex_lock(&p->lock);
-    struct place *place = wallet == NULL ? NULL : find_or_add(p, wallet);
-    if (wallet == NULL) {
-        *worker_idx = least_loaded(p);
-    } else if (place == NULL) {
-        rc = ERR(NOMEM);
-    } else {
-        *worker_idx = place->worker_idx;
-        place->conn_count++;
-    }
+    struct rc rc =
+        wallet == NULL ? add_anonymous(p, worker_idx) : add_of_wallet(p, wallet, worker_idx);
     if (rc.err == E_OK) {
         p->conn_counts[*worker_idx]++;
     }
@@ -109,7 +118,9 @@ RC placement_add(struct placement *p, const struct wallet *wallet, uint32_t *wor
 void placement_remove(struct placement *p, const struct wallet *wallet, uint32_t worker_idx) {
     (void)pthread_mutex_lock(&p->lock);
     p->conn_counts[worker_idx]--;
-    if (wallet != NULL) {
+    if (wallet == NULL) {
+        p->anonymous_count--;
+    } else {
         struct place **at = bucket_of(p, wallet);
         while (*at != NULL && !wallet_equal(&(*at)->wallet, wallet)) {
             at = &(*at)->next;

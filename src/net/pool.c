@@ -3,6 +3,7 @@
  * bounded number at once, so that a storm of newcomers does not slow those who are connected. */
 #define _GNU_SOURCE /* accept4 */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -12,6 +13,8 @@
 #include "net/server_internal.h"
 
 #define CLOSE_TURNS_MAX 100
+/* Several round trips and the computing in between. */
+#define SLOW_HANDSHAKE_MS 1500u
 /* What a handshake under way has left when the server stops. */
 #define DRAIN_HANDSHAKE_MS 1000u
 
@@ -28,6 +31,9 @@ struct verdict {
     enum status_code code;
     const char *text;
 };
+
+static const struct verdict too_many = { NET_HANDSHAKE_LIMIT, STATUS_RESOURCE_EXHAUSTED,
+                                         "too many connections; close some, or try later" };
 
 static bool is_http(const struct tls *tls) {
     const char *alpn = tls_alpn(tls);
@@ -134,6 +140,10 @@ static void hand_over(struct net_pool *pool, struct net_conn *conn) {
     if (rc.err != E_OK) {
         free(s);
         atomic_fetch_sub_explicit(&pool->server->conn_count, 1, memory_order_relaxed);
+        if (rc.err == E_QUOTA) {
+            refuse(conn, &too_many);
+            return;
+        }
         count_handshake(pool, NET_HANDSHAKE_INTERNAL);
         net_conn_close(conn, rc, "no memory left for a connection");
         return;
@@ -158,8 +168,7 @@ static void on_open(struct net_conn *conn) {
     struct net_pool *pool = net_conn_user(conn);
     struct verdict verdict = judge(pool, conn->tls);
     if (verdict.result == NET_HANDSHAKE_OK && !take_place(pool->server)) {
-        verdict = (struct verdict){ NET_HANDSHAKE_LIMIT, STATUS_RESOURCE_EXHAUSTED,
-                                    "too many connections; try again later" };
+        verdict = too_many;
     }
     if (verdict.result != NET_HANDSHAKE_OK) {
         refuse(conn, &verdict);
@@ -253,8 +262,33 @@ static bool is_flooded(const struct net_pool *pool) {
     return count >= server->cfg.conn_count_max && pool->conn_count >= pool->conn_count_max / 2;
 }
 
+/* Whether somebody waits in the kernel's queue. */
+static bool has_newcomer(const struct net_pool *pool) {
+    struct pollfd p = { .fd = pool->server->listen_fd, .events = POLLIN };
+    return poll(&p, 1, 0) > 0;
+}
+
+/* Silent peers cannot keep others out: when the pool is full and somebody waits, the handshakes that
+ * have lasted longer than a good one needs make room. */
+static void make_room(struct net_pool *pool) {
+    uint64_t now_ms = uv_now(&pool->loop);
+    uint32_t closed_count = 0;
+    for (struct net_conn *conn = pool->io->conns; conn != NULL; conn = conn->next) {
+        bool is_slow =
+            conn->state == CONN_HANDSHAKE && now_ms - conn->created_at_ms >= SLOW_HANDSHAKE_MS;
+        if (is_slow && closed_count < ACCEPT_BATCH_MAX) {
+            net_conn_close(conn, ERR(TIMEOUT), "slower than the others who wait");
+            closed_count++;
+        }
+    }
+}
+
 static void on_retry(uv_timer_t *timer) {
-    update_listener(timer->data);
+    struct net_pool *pool = timer->data;
+    if (pool->conn_count >= pool->conn_count_max && has_newcomer(pool)) {
+        make_room(pool);
+    }
+    update_listener(pool);
 }
 
 /* Out of descriptors or memory: the connection stays in the kernel's queue for a while. */
@@ -262,7 +296,7 @@ static void pause_accepting(struct net_pool *pool, int error) {
     LOG_LIMITED(WARN, "net.accept", "errno=%d", error);
     (void)uv_poll_stop(&pool->listener);
     pool->is_listening = false;
-    (void)uv_timer_start(&pool->retry, on_retry, ACCEPT_RETRY_MS, 0);
+    (void)uv_timer_start(&pool->retry, on_retry, ACCEPT_RETRY_MS, ACCEPT_RETRY_MS);
 }
 
 static bool is_transient(int error) {
@@ -306,9 +340,11 @@ static void update_listener(struct net_pool *pool) {
     }
     pool->is_listening = wants;
     if (wants) {
+        (void)uv_timer_stop(&pool->retry);
         (void)uv_poll_start(&pool->listener, UV_READABLE, on_listener);
     } else {
         (void)uv_poll_stop(&pool->listener);
+        (void)uv_timer_start(&pool->retry, on_retry, ACCEPT_RETRY_MS, ACCEPT_RETRY_MS);
     }
 }
 
@@ -317,6 +353,8 @@ static void update_listener(struct net_pool *pool) {
 static RC init_handles(struct net_pool *pool) {
     TRY(mailbox_init(&pool->mailbox, &pool->loop));
     (void)uv_timer_init(&pool->loop, &pool->retry);
+    (void)uv_timer_init(&pool->loop, &pool->drain_timer);
+    pool->drain_timer.data = pool;
     ENSURE(uv_poll_init(&pool->loop, &pool->listener, pool->server->listen_fd) == 0, NOMEM);
     pool->retry.data = pool;
     pool->listener.data = pool;
@@ -370,6 +408,7 @@ static void close_loop(struct net_pool *pool) {
     }
     uv_close((uv_handle_t *)&pool->listener, NULL);
     uv_close((uv_handle_t *)&pool->retry, NULL);
+    uv_close((uv_handle_t *)&pool->drain_timer, NULL);
     for (int i = 0; i < CLOSE_TURNS_MAX && pool->io->conns != NULL; i++) {
         (void)uv_run(&pool->loop, UV_RUN_NOWAIT);
     }
@@ -412,6 +451,7 @@ void pool_drain(void *arg) {
     struct net_pool *pool = arg;
     pool->is_draining = true;
     update_listener(pool);
-    (void)uv_timer_start(&pool->retry, on_drain_timeout, pool->server->drain_timeout_ms, 0);
+    (void)uv_timer_stop(&pool->retry);
+    (void)uv_timer_start(&pool->drain_timer, on_drain_timeout, pool->server->drain_timeout_ms, 0);
     check_drained(pool);
 }

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "net/server_internal.h"
@@ -13,6 +14,10 @@
 #define IDLE_TIMEOUT_DEFAULT_MS 600000u
 #define FRAME_TIMEOUT_DEFAULT_MS 30000u
 #define PING_PER_MINUTE_DEFAULT 60u
+#define ANONYMOUS_IDLE_DEFAULT_MS 30000u
+#define ANONYMOUS_CALLS_DEFAULT 20u
+/* Descriptors beside connections: loops, listeners, files, other clients of the process. */
+#define SPARE_FDS 256u
 #define MESSAGE_BYTES_DEFAULT ((size_t)16 * 1024 * 1024)
 #define BUFFER_BYTES_DEFAULT ((size_t)128 * 1024 * 1024)
 
@@ -35,6 +40,10 @@ static RC fill_cfg(struct net_server *server, const struct net_server_cfg *in) {
     DEFAULT(cfg->handshake_threads, cfg->worker_count > 1 ? cfg->worker_count / 2 : 1);
     DEFAULT(cfg->handshake_count_max, HANDSHAKE_COUNT_DEFAULT);
     DEFAULT(cfg->conn_count_max, CONN_COUNT_DEFAULT);
+    DEFAULT(cfg->conn_per_wallet_max, (cfg->conn_count_max + 1) / 2);
+    DEFAULT(cfg->conn_anonymous_max, (cfg->conn_count_max + 3) / 4);
+    DEFAULT(cfg->anonymous_idle_timeout_ms, ANONYMOUS_IDLE_DEFAULT_MS);
+    DEFAULT(cfg->anonymous_calls_per_second_max, ANONYMOUS_CALLS_DEFAULT);
     DEFAULT(cfg->handshake_timeout_ms, HANDSHAKE_TIMEOUT_DEFAULT_MS);
     DEFAULT(cfg->idle_timeout_ms, IDLE_TIMEOUT_DEFAULT_MS);
     DEFAULT(cfg->frame_timeout_ms, FRAME_TIMEOUT_DEFAULT_MS);
@@ -77,6 +86,18 @@ static RC fill_methods(struct net_server *server) {
     return check_services(server);
 }
 
+/* The usual soft limit of 1024 descriptors is below the usual limit of connections. What cannot be
+ * had is no error: accepting pauses when descriptors run out. */
+static void raise_fd_limit(const struct net_server_cfg *cfg) {
+    struct rlimit limit;
+    rlim_t need = (rlim_t)cfg->conn_count_max + cfg->handshake_count_max + SPARE_FDS;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= need) {
+        return;
+    }
+    limit.rlim_cur = limit.rlim_max < need ? limit.rlim_max : need;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 RC net_server_init(struct net_server **out, const struct net_server_cfg *cfg) {
     *out = NULL;
     AUTO(net_server_close) struct net_server *server = calloc(1, sizeof(*server));
@@ -86,7 +107,11 @@ RC net_server_init(struct net_server **out, const struct net_server_cfg *cfg) {
     TRY(fill_cfg(server, cfg));
     server->budget.bytes_max = server->cfg.buffer_bytes_max;
     server->tls = tls_config_ref(cfg->tls);
-    TRY(placement_init(&server->placement, server->cfg.worker_count));
+    struct placement_cfg placement = { .worker_count = server->cfg.worker_count,
+                                       .conn_per_wallet_max = server->cfg.conn_per_wallet_max,
+                                       .conn_anonymous_max = server->cfg.conn_anonymous_max };
+    TRY(placement_init(&server->placement, &placement));
+    raise_fd_limit(&server->cfg);
     for (uint32_t i = 0; i < server->cfg.worker_count; i++) {
         TRY(worker_init(&server->workers[i], server, i));
     }

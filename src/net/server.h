@@ -78,17 +78,21 @@ struct net_server_cfg {
     struct tls_config *tls; /* One reference is added; see net_server_set_tls. */
     uint64_t identity_skew_ms; /* Connections end when the peer's binding has, plus this. */
 
-    uint32_t worker_count;         /* 0: the CPUs, at most NET_WORKER_COUNT_MAX. */
-    uint32_t handshake_threads;    /* 0: half of the workers, at least 1. */
-    uint32_t handshake_count_max;  /* In progress at once; accepting pauses at it. 0: 256. */
-    uint32_t conn_count_max;       /* 0: 4096. Over it: goaway RESOURCE_EXHAUSTED. */
-    uint32_t handshake_timeout_ms; /* 0: 10 s. */
-    uint32_t idle_timeout_ms;      /* 0: 10 min. */
-    uint32_t frame_timeout_ms;     /* From a frame's first byte to its last. 0: 30 s. */
-    uint32_t ping_per_minute_max;  /* 0: 60. */
-    size_t frame_bytes_max;        /* Of admitted callers. 0: 4 MiB. */
-    size_t message_bytes_max;      /* Of an unpacked request in memory. 0: 16 MiB. */
-    size_t buffer_bytes_max;       /* Of all connections' buffers together. 0: 128 MiB. */
+    uint32_t worker_count;              /* 0: the CPUs, at most NET_WORKER_COUNT_MAX. */
+    uint32_t handshake_threads;         /* 0: half of the workers, at least 1. */
+    uint32_t handshake_count_max;       /* In progress at once; accepting pauses at it. 0: 256. */
+    uint32_t conn_count_max;            /* 0: 4096. Over it: goaway RESOURCE_EXHAUSTED. */
+    uint32_t conn_per_wallet_max;       /* 0: half of conn_count_max. The same over it. */
+    uint32_t conn_anonymous_max;        /* Without a certificate. 0: a quarter of conn_count_max. */
+    uint32_t handshake_timeout_ms;      /* 0: 10 s. */
+    uint32_t idle_timeout_ms;           /* 0: 10 min. */
+    uint32_t anonymous_idle_timeout_ms; /* Without a certificate. 0: 30 s. */
+    uint32_t anonymous_calls_per_second_max; /* On one such connection. 0: 20. */
+    uint32_t frame_timeout_ms;               /* From a frame's first byte to its last. 0: 30 s. */
+    uint32_t ping_per_minute_max;            /* 0: 60. */
+    size_t frame_bytes_max;                  /* Of admitted callers. 0: 4 MiB. */
+    size_t message_bytes_max;                /* Of an unpacked request in memory. 0: 16 MiB. */
+    size_t buffer_bytes_max;                 /* Of all connections' buffers together. 0: 128 MiB. */
 
     /* Fills what worker worker_idx serves. Called by net_server_init, before its thread starts;
      * loop is the worker's, for timers and async handles (made with net_server_post). */

@@ -146,6 +146,8 @@ struct session {
     uint64_t last_call_id;
     uint64_t ping_minute_at_ms;
     uint32_t ping_count;
+    uint32_t anonymous_call_count; /* Since anonymous_second_at_ms. */
+    uint64_t anonymous_second_at_ms;
     size_t frame_bytes_max;
 };
 
@@ -218,6 +220,7 @@ struct net_pool {
     struct net_io *io;
     uv_poll_t listener;
     uv_timer_t retry; /* Looks again whether to accept. */
+    uv_timer_t drain_timer;
     struct mail stop;
     bool has_thread;
     bool is_listening;
@@ -242,9 +245,15 @@ void pool_bury(void *session);
 /* ---- The server ---- */
 
 struct placement; /* Which worker a wallet's connections are on. */
-RC placement_init(struct placement **out, uint32_t worker_count);
+struct placement_cfg {
+    uint32_t worker_count;
+    uint32_t conn_per_wallet_max;
+    uint32_t conn_anonymous_max;
+};
+RC placement_init(struct placement **out, const struct placement_cfg *cfg);
 void placement_close(struct placement **p);
-/* Gives the worker for a connection of wallet (NULL: anonymous) and counts it. NOMEM. Any thread. */
+/* Gives the worker for a connection of wallet (NULL: anonymous) and counts it. QUOTA over the maximum
+ * of such connections, NOMEM. Any thread. */
 RC placement_add(struct placement *p, const struct wallet *wallet, uint32_t *worker_idx);
 void placement_remove(struct placement *p, const struct wallet *wallet, uint32_t worker_idx);
 

@@ -5,6 +5,7 @@
 #include "net/server_internal.h"
 
 #define PING_WINDOW_MS 60000u
+#define ANONYMOUS_WINDOW_MS 1000u
 
 /* ---- Frames out ---- */
 
@@ -86,6 +87,29 @@ static void refuse_input(struct session *s, enum err err, const char *why) {
     refuse_frame(s, text);
 }
 
+/* Nobody else limits callers without a wallet. */
+static bool pass_anonymous(struct session *s, uint64_t call_id) {
+    struct net_worker *w = s->worker;
+    uint64_t now_ms = uv_now(&w->loop);
+    if (now_ms - s->anonymous_second_at_ms >= ANONYMOUS_WINDOW_MS) {
+        s->anonymous_second_at_ms = now_ms;
+        s->anonymous_call_count = 0;
+    }
+    s->anonymous_call_count++;
+    if (s->anonymous_call_count <= w->server->cfg.anonymous_calls_per_second_max) {
+        return true;
+    }
+    status_set(&w->why, STATUS_RESOURCE_EXHAUSTED,
+               "at most %u calls a second without a certificate",
+               w->server->cfg.anonymous_calls_per_second_max);
+    frame_set_response(&w->header, call_id, &w->why);
+    w->header.kind.response.has_details = true;
+    w->header.kind.response.details =
+        (novakms_v1_ErrorDetails){ .retry_after_ms = ANONYMOUS_WINDOW_MS };
+    session_write_header(s, &w->header);
+    return false;
+}
+
 static void take_request(struct session *s, const struct frame *frame) {
     const novakms_v1_Request *request = &frame->header.kind.request;
     if (request->call_id <= s->last_call_id) {
@@ -100,6 +124,9 @@ static void take_request(struct session *s, const struct frame *frame) {
         return;
     }
     s->last_call_id = request->call_id;
+    if (!s->has_wallet && !pass_anonymous(s, request->call_id)) {
+        return;
+    }
     call_start(s, request, frame->payload);
     if (s->call_count >= NET_CALLS_IN_FLIGHT_MAX && !s->is_full) {
         s->is_full = true;
@@ -270,9 +297,9 @@ static void begin_http(struct session *s) {
     s->conn->ops = ops;
 }
 
-static struct net_conn_limits limits_of(const struct net_server_cfg *cfg) {
+static struct net_conn_limits limits_of(const struct net_server_cfg *cfg, bool has_wallet) {
     struct net_conn_limits limits = NET_CONN_LIMITS_DEFAULT;
-    limits.idle_timeout_ms = cfg->idle_timeout_ms;
+    limits.idle_timeout_ms = has_wallet ? cfg->idle_timeout_ms : cfg->anonymous_idle_timeout_ms;
     limits.input_timeout_ms = cfg->frame_timeout_ms;
     limits.stall_timeout_ms = cfg->frame_timeout_ms;
     limits.output_bytes_max = 4 * cfg->frame_bytes_max;
@@ -288,7 +315,7 @@ static RC start_session(struct session *s) {
         .unread = { s->parts.unread, s->parts.unread_len },
         .ops = &rpc_ops,
         .user = s,
-        .limits = limits_of(&w->server->cfg),
+        .limits = limits_of(&w->server->cfg, s->has_wallet),
     };
     s->parts.fd = -1;
     s->parts.tls = NULL;

@@ -97,7 +97,10 @@ static void test_deadlines(void **state) {
 static void test_placement(void **state) {
     (void)state;
     struct placement *p = NULL;
-    assert_ok(placement_init(&p, 3));
+    const struct placement_cfg cfg = { .worker_count = 3,
+                                       .conn_per_wallet_max = 2,
+                                       .conn_anonymous_max = 1 };
+    assert_ok(placement_init(&p, &cfg));
     const struct wallet a = { { 1 } };
     const struct wallet b = { { 2 } };
     uint32_t first = 9;
@@ -108,6 +111,10 @@ static void test_placement(void **state) {
     assert_ok(placement_add(p, &a, &again));
     assert_ok(placement_add(p, &b, &other));
     assert_ok(placement_add(p, NULL, &anonymous));
+    uint32_t none = 9;
+    assert_err(placement_add(p, NULL, &none), QUOTA);
+    assert_err(placement_add(p, &a, &none), QUOTA);
+    assert_int_equal(none, 9);
     assert_int_equal(first, again);
     assert_int_not_equal(first, other);
     assert_int_not_equal(anonymous, first);

@@ -179,10 +179,11 @@ static void test_handshake_timeout(void **state) {
     }
 }
 
-/* The pool is full of silent peers: a good one waits, and gets its turn when they time out. */
+/* The pool is full of silent peers: a good one waits, and they make room long before they time out.
+ */
 static void test_handshake_count(void **state) {
     (void)state;
-    fixture_start(&the_fixture, (struct net_server_cfg){ .handshake_timeout_ms = 2 * SHORT_MS,
+    fixture_start(&the_fixture, (struct net_server_cfg){ .handshake_timeout_ms = 1000 * SHORT_MS,
                                                          .handshake_count_max = 2 });
     int silent[2] = { client_socket(net_server_port(the_fixture.server)),
                       client_socket(net_server_port(the_fixture.server)) };
@@ -220,6 +221,51 @@ static void test_conn_limit(void **state) {
     client_response(&fourth, 1, STATUS_OK);
     client_close(&second);
     client_close(&fourth);
+}
+
+static void test_wallet_limit(void **state) {
+    (void)state;
+    fixture_start(&the_fixture, (struct net_server_cfg){ .conn_per_wallet_max = 1 });
+    struct client first = client_as(&the_fixture, 1);
+    struct client second = client_as(&the_fixture, 1);
+    client_goaway(&second, STATUS_RESOURCE_EXHAUSTED);
+    struct client other = client_as(&the_fixture, 2);
+    client_derive(&other, 1, "x", 0);
+    client_response(&other, 1, STATUS_OK);
+    struct net_stats stats;
+    get_stats(&stats);
+    assert_int_equal(stats.handshakes[NET_HANDSHAKE_LIMIT], 1);
+    assert_int_equal(stats.conn_count, 2);
+    client_close(&first);
+    client_close(&second);
+    client_close(&other);
+}
+
+static void test_anonymous_limits(void **state) {
+    (void)state;
+    fixture_start(&the_fixture, (struct net_server_cfg){ .conn_anonymous_max = 1,
+                                                         .anonymous_idle_timeout_ms = SHORT_MS,
+                                                         .anonymous_calls_per_second_max = 3 });
+    struct client first = client_open(&the_fixture, NULL, TLS_ALPN_NOVAKMS);
+    struct client second = client_open(&the_fixture, NULL, TLS_ALPN_NOVAKMS);
+    client_goaway(&second, STATUS_RESOURCE_EXHAUSTED);
+    uint8_t *calls = malloc(4 * 64);
+    struct writer w = { calls, 0, (size_t)4 * 64 };
+    novakms_v1_FrameHeader header = novakms_v1_FrameHeader_init_zero;
+    for (uint64_t id = 1; id <= 4; id++) {
+        frame_set_request(&header, id, SPAN_LIT(STATUS_METHOD), 0);
+        assert_ok(frame_write(&w, &header, SPAN_EMPTY, SIZE_MAX));
+    }
+    client_send(&first, writer_span(&w)); /* In one go: within one second of the server's. */
+    free(calls);
+    for (uint64_t id = 1; id <= 3; id++) {
+        client_response(&first, id, STATUS_OK);
+    }
+    struct frame frame = client_response(&first, 4, STATUS_RESOURCE_EXHAUSTED);
+    assert_int_equal(frame.header.kind.response.details.retry_after_ms, 1000);
+    client_goaway(&first, STATUS_DEADLINE_EXCEEDED); /* Idle. */
+    client_close(&first);
+    client_close(&second);
 }
 
 static void test_idle(void **state) {
@@ -387,6 +433,7 @@ int main(void) {
         CASE(test_back_pressure),     CASE(test_slow_reader),
         CASE(test_handshake_timeout), CASE(test_handshake_count),
         CASE(test_conn_limit),        CASE(test_idle),
+        CASE(test_wallet_limit),      CASE(test_anonymous_limits),
         CASE(test_unfinished_frame),  CASE(test_buffer_budget),
         CASE(test_placement),         CASE(test_identity_end),
         CASE(test_tiny_frames),       CASE(test_drip),
