@@ -64,9 +64,5 @@ static const struct net_conn_ops *accept_cb(void *ctx, struct net_conn *conn) {
 
 struct net_stream http_stream(const struct http_pages *pages) {
     /* net hands ctx back as it is, and http_init only copies from it. */
-    union {
-        const struct http_pages *in;
-        void *out;
-    } lent = { .in = pages };
-    return (struct net_stream){ .ctx = lent.out, .accept = accept_cb };
+    return (struct net_stream){ .ctx = (void *)(uintptr_t)pages, .accept = accept_cb };
 }

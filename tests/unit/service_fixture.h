@@ -81,11 +81,7 @@ static inline struct service_call *fixture_call(struct fixture *f) {
 
 /* Protobuf's bytes of a string that the message does not change. */
 static inline ProtobufCBinaryData fixture_bytes(const void *ptr, size_t len) {
-    union {
-        const void *in;
-        uint8_t *out;
-    } lent = { .in = ptr };
-    return (ProtobufCBinaryData){ len, lent.out };
+    return (ProtobufCBinaryData){ len, (uint8_t *)(uintptr_t)ptr };
 }
 
 static inline ProtobufCBinaryData fixture_text(const char *text) {

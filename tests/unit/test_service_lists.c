@@ -73,7 +73,7 @@ static void test_list_refusals(void **state) {
     assert_failed(&f, CALL(&f, list, list_response, &in, &out), INVALID_ARGUMENT);
     assert_string_equal(f.call.why.text, "limit: is 1001; it must be 1 to 1000, or 0 for 100");
     in.limit = 1;
-    static uint8_t prefix[1025];
+    static uint8_t prefix[1025] = { 'p' };
     in.prefix = (ProtobufCBinaryData){ 1025, prefix };
     assert_failed(&f, CALL(&f, list, list_response, &in, &out), INVALID_ARGUMENT);
     in.prefix.len = 1024;
@@ -143,9 +143,8 @@ static void test_batch_put_and_get(void **state) {
     for (size_t i = 0; i < 3; i++) {
         novakms__v1__batch_put_entry__init(&entries[i]);
         entries[i].key = fixture_text(keys[i]);
-        entries[i].value = fixture_text(keys[i]);
+        entries[i].value = i == 1 ? fixture_bytes(big, sizeof(big)) : fixture_text(keys[i]);
     }
-    entries[1].value = (ProtobufCBinaryData){ sizeof(big), big };
     Novakms__V1__BatchPutRequest in = NOVAKMS__V1__BATCH_PUT_REQUEST__INIT;
     in.entries = pointers;
     in.n_entries = 3;
@@ -177,40 +176,61 @@ static void test_batch_put_and_get(void **state) {
     fixture_close(&f);
 }
 
+/* Gets a batch into an answer of at most answer_bytes_max bytes, and checks that it fits. */
+static void get_bounded(struct fixture *f, const Novakms__V1__BatchGetRequest *in,
+                        size_t answer_bytes_max, Novakms__V1__BatchGetResponse *out) {
+    struct service_call *call = fixture_call(f);
+    call->answer_bytes_max = answer_bytes_max;
+    novakms__v1__batch_get_response__init(out);
+    assert_int_equal(service_batch_get(&f->worker, call, in, out), SERVICE_ANSWERED);
+    assert_true(novakms__v1__batch_get_response__get_packed_size(out) <= answer_bytes_max);
+}
+
 /* Values that do not fit into the answer together: the first do, the others say so. */
 static void test_batch_get_is_bounded(void **state) {
     (void)state;
     struct fixture f;
     fixture_open(&f);
     static const uint8_t value[FIXTURE_VALUE_MAX] = { 1 };
-    ProtobufCBinaryData keys[256];
+    static const size_t sizes[] = { FIXTURE_VALUE_MAX, FIXTURE_VALUE_MAX, 10 };
     static const char *const names[] = { "a", "b", "c" };
     for (size_t i = 0; i < 3; i++) {
-        const struct fixture_value arg = { names[i], value, i == 2 ? 10 : FIXTURE_VALUE_MAX, 0 };
+        const struct fixture_value arg = { names[i], value, sizes[i], 0 };
         assert_int_equal(fixture_put(&f, &arg, NULL), SERVICE_ANSWERED);
-        keys[i] = fixture_text(names[i]);
     }
+    ProtobufCBinaryData keys[] = { fixture_text("a"), fixture_text("b"), fixture_text("c") };
     Novakms__V1__BatchGetRequest in = NOVAKMS__V1__BATCH_GET_REQUEST__INIT;
     in.keys = keys;
     in.n_keys = 3;
     Novakms__V1__BatchGetResponse out;
-    novakms__v1__batch_get_response__init(&out);
-    fixture_call(&f)->answer_bytes_max = FIXTURE_VALUE_MAX + 2000;
-    assert_int_equal(service_batch_get(&f.worker, &f.call, &in, &out), SERVICE_ANSWERED);
+    get_bounded(&f, &in, FIXTURE_VALUE_MAX + 2000, &out);
     assert_int_equal(out.items[0]->status->code, STATUS_OK);
     assert_int_equal(out.items[1]->status->code, STATUS_RESOURCE_EXHAUSTED);
     assert_int_equal(out.items[1]->value.len, 0);
     assert_int_equal(out.items[2]->status->code, STATUS_OK);
-    assert_true(novakms__v1__batch_get_response__get_packed_size(&out) <= f.call.answer_bytes_max);
-    /* 256 items that all fail with a sentence fit as well. */
-    for (size_t i = 0; i < 256; i++) {
+    fixture_close(&f);
+}
+
+/* 256 items that fail with a sentence each, or hold what fits, stay within the bound as well. */
+static void test_largest_batch_get_is_bounded(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    static const uint8_t value[FIXTURE_VALUE_MAX] = { 1 };
+    const struct fixture_value arg = { "a", value, FIXTURE_VALUE_MAX, 0 };
+    assert_int_equal(fixture_put(&f, &arg, NULL), SERVICE_ANSWERED);
+    ProtobufCBinaryData *keys = calloc(SERVICE_BATCH_COUNT_MAX, sizeof(*keys));
+    assert_non_null(keys);
+    for (size_t i = 0; i < SERVICE_BATCH_COUNT_MAX; i++) {
         keys[i] = fixture_text("a");
     }
-    in.n_keys = 256;
-    fixture_call(&f)->answer_bytes_max = 256 * 400;
-    novakms__v1__batch_get_response__init(&out);
-    assert_int_equal(service_batch_get(&f.worker, &f.call, &in, &out), SERVICE_ANSWERED);
-    assert_true(novakms__v1__batch_get_response__get_packed_size(&out) <= f.call.answer_bytes_max);
+    Novakms__V1__BatchGetRequest in = NOVAKMS__V1__BATCH_GET_REQUEST__INIT;
+    in.keys = keys;
+    in.n_keys = SERVICE_BATCH_COUNT_MAX;
+    Novakms__V1__BatchGetResponse out;
+    get_bounded(&f, &in, (size_t)SERVICE_BATCH_COUNT_MAX * 400, &out);
+    get_bounded(&f, &in, (size_t)SERVICE_BATCH_COUNT_MAX * 300, &out);
+    free(keys);
     fixture_close(&f);
 }
 
@@ -267,6 +287,7 @@ int main(void) {
         cmocka_unit_test(test_batch_derive),
         cmocka_unit_test(test_batch_put_and_get),
         cmocka_unit_test(test_batch_get_is_bounded),
+        cmocka_unit_test(test_largest_batch_get_is_bounded),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_collector_frees_what_expired),
     };
