@@ -8,7 +8,7 @@ target_compile_options(nova_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wformat=2 -Wundef -Wvla
   -Walloca -Wcast-qual -Wcast-align -Wstrict-prototypes -Wmissing-prototypes
   -Wold-style-definition -Wpointer-arith -Wwrite-strings -Wswitch-enum -Wimplicit-fallthrough
-  -Wnull-dereference -Wdouble-promotion -Wdate-time -Wframe-larger-than=16384 -Werror)
+  -Wnull-dereference -Wdouble-promotion -Wdate-time -Werror)
 if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
   target_compile_options(nova_warnings INTERFACE
     -Wformat-signedness -Wformat-overflow=2 -Wformat-truncation=2 -Wduplicated-cond
@@ -37,6 +37,13 @@ if(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND (NOVA_ANALYZE OR NOVA_COVERAGE OR NOT 
     -Wno-format-truncation -Wno-format-overflow -Wno-stringop-overflow -Wno-stringop-overread
     -Wno-stringop-truncation -Wno-array-bounds -Wno-null-dereference -Wno-maybe-uninitialized
     -Wno-restrict)
+endif()
+
+# Sanitizers pad every variable on the stack.
+if(NOVA_SANITIZE STREQUAL "")
+  target_compile_options(nova_warnings INTERFACE -Wframe-larger-than=16384)
+else()
+  target_compile_options(nova_warnings INTERFACE -Wframe-larger-than=65536)
 endif()
 
 if(NOVA_ANALYZE)
