@@ -25,7 +25,8 @@ def refusal(node, pem):
         except CallError as error:
             return error.code, error.message
         except Closed as closed:
-            assert closed.goaway is not None, "closed without a word"
+            if closed.goaway is None:
+                raise  # Closed without a word.
             return closed.goaway.status, closed.goaway.reason
     return None
 
@@ -103,8 +104,9 @@ def test_a_bad_binding(node, app, changes):
         changes["tls_key"] = ec.generate_private_key(ec.SECP384R1())
     try:
         code, reason = refusal(node, app.pem(**changes))
-    except (ssl.SSLError, ConnectionResetError):
-        assert "tls_key" in changes or "critical" in changes  # TLS itself may refuse these.
+    except (ssl.SSLError, ConnectionResetError, Closed):
+        # TLS itself may refuse these; with TLS 1.3 the client's handshake is over by then.
+        assert "tls_key" in changes or "critical" in changes
         return
     assert code in (UNAUTHENTICATED, PERMISSION_DENIED), reason
     assert len(reason) > 10
