@@ -447,10 +447,21 @@ static void on_drain_timeout(uv_timer_t *timer) {
     }
 }
 
+/* So that a peer that says nothing does not hold up the stop, and one that does gets its goaway. */
+static void hurry(struct net_conn *conn, uint64_t now_ms) {
+    uint64_t left_ms = now_ms - conn->created_at_ms + DRAIN_HANDSHAKE_MS;
+    if (conn->state == CONN_HANDSHAKE && left_ms < conn->limits.handshake_timeout_ms) {
+        conn->limits.handshake_timeout_ms = (uint32_t)left_ms;
+    }
+}
+
 void pool_drain(void *arg) {
     struct net_pool *pool = arg;
     pool->is_draining = true;
     update_listener(pool);
+    for (struct net_conn *conn = pool->io->conns; conn != NULL; conn = conn->next) {
+        hurry(conn, net_io_now_ms(pool->io));
+    }
     (void)uv_timer_stop(&pool->retry);
     (void)uv_timer_start(&pool->drain_timer, on_drain_timeout, pool->server->drain_timeout_ms, 0);
     check_drained(pool);
