@@ -105,7 +105,7 @@ def test_a_malformed_frame_ends_its_connection_with_a_reason(node, app, who, wha
             conn.send(MALFORMED[what])
             raise Closed(conn.drain())
         assert closed.value.goaway is not None, "closed without a goaway"
-        assert closed.value.goaway.status in (INVALID_ARGUMENT, RESOURCE_EXHAUSTED)
+        assert closed.value.goaway.status == INVALID_ARGUMENT
         assert closed.value.goaway.reason
         bystander.call("WhoAmI")
 
@@ -156,7 +156,7 @@ def test_frame_limit_of_an_accepted_caller(make_node):
         with pytest.raises(Closed) as closed:
             conn.send(struct.pack(">I", harness.FRAME_BYTES_MAX + 1))
             raise Closed(conn.drain())
-        assert closed.value.goaway.status in (INVALID_ARGUMENT, RESOURCE_EXHAUSTED)
+        assert closed.value.goaway.status == INVALID_ARGUMENT
         assert str(harness.FRAME_BYTES_MAX) in closed.value.goaway.reason
 
 
@@ -450,35 +450,68 @@ def test_a_thousand_idle_connections(node, app):
             conn.close()
 
 
-def test_connection_limit(make_node):
-    node = make_node(NODE_CONNECTIONS_MAX=8)
-    wallet, conn = node.new_app()
-    conns = [conn]
-    refused = None
-    try:
-        for _ in range(8):
-            conns.append(node.connect(wallet))
-            try:
-                conns[-1].call("WhoAmI")
-            except Closed as closed:
-                refused = closed.goaway
-                break
-        assert len(conns) >= 8
-        assert refused is not None and refused.status == RESOURCE_EXHAUSTED
-        conns[0].call("WhoAmI")
-        conns.pop().close()
-        conns.pop().close()
-
-        def again():
-            with node.connect(wallet) as late:
-                try:
-                    return late.call("WhoAmI")
-                except Closed:
-                    return None
-        harness.eventually("a place is free again", again)
-    finally:
-        for conn in conns:
+def fill(node, wallets):
+    """Opens a connection for each of the wallets (None: anonymous) until one is refused; gives those
+    that are open and the goaway, or None."""
+    conns = []
+    for wallet in wallets:
+        conn = node.connect(wallet)
+        try:
+            conn.call("NodeService/GetStatus")
+        except Closed as closed:
             conn.close()
+            return conns, closed.goaway
+        conns.append(conn)
+    return conns, None
+
+
+def close(conns):
+    for conn in conns:
+        conn.close()
+
+
+def test_connection_limit(make_node):
+    """Of the node, and of one wallet: half of it."""
+    node = make_node(NODE_CONNECTIONS_MAX=8)
+    wallets = node.apps[:2]
+    conns, goaway = fill(node, [wallets[0]] * 5)
+    assert len(conns) == 4 and goaway.status == RESOURCE_EXHAUSTED
+    others, goaway = fill(node, [wallets[1]] * 4)
+    assert len(others) == 4 and goaway is None
+    assert fill(node, [node.apps[2]])[1].status == RESOURCE_EXHAUSTED
+    conns[0].call("WhoAmI")
+    close(others)
+
+    def again():
+        late, refused = fill(node, [node.apps[2]])
+        close(late)
+        return refused is None
+    harness.eventually("a place is free again", again)
+    close(conns)
+
+
+def test_anonymous_connections_are_fewer(make_node):
+    """A quarter of all, so that strangers do not keep callers out."""
+    node = make_node(NODE_CONNECTIONS_MAX=8)
+    conns, goaway = fill(node, [None] * 3)
+    assert len(conns) == 2 and goaway.status == RESOURCE_EXHAUSTED
+    callers, goaway = fill(node, [node.apps[0], node.apps[1]] * 3)
+    assert len(callers) == 6 and goaway is None
+    close(conns + callers)
+
+
+def test_anonymous_calls_are_limited(node):
+    """20 a second on a connection; the answer says when to try again."""
+    with node.connect() as conn:
+        ids = [conn.begin("NodeService/GetStatus") for _ in range(500)]
+        answers = [conn.finish(i)[0] for i in ids]
+        codes = [a.status for a in answers]
+        assert codes[:20] == [0] * 20
+        assert RESOURCE_EXHAUSTED in codes and set(codes) <= {0, RESOURCE_EXHAUSTED}
+        refused = next(a for a in answers if a.status != 0)
+        assert 0 < refused.details.retry_after_ms <= 1000
+        harness.eventually("the limit lets it through", lambda: conn.finish(
+            conn.begin("NodeService/GetStatus"))[0].status == 0)
 
 
 def test_idle_is_no_reason_to_be_slow(kms):
