@@ -9,6 +9,9 @@
 
 #define CFG_MS_MAX 86400000u
 
+const uint32_t auth_revocation_bounds_s[AUTH_REVOCATION_BOUND_COUNT] = { 1,  2,  5,  10,  15,
+                                                                         20, 30, 60, 120, 180 };
+
 /* Stands in exactly one of the view's lists. */
 struct entry {
     struct auth_node node;
@@ -242,6 +245,24 @@ static void set_failed(struct auth_view *view, struct entry *entry, uint64_t now
     view->stats.unreadable_count++;
 }
 
+/* Before new facts replace those of entry. */
+static void count_revocation(struct auth_view *view, const struct entry *entry,
+                             const struct auth_facts *facts, uint64_t now_ms) {
+    if (entry->pin_count == 0 || !entry->has_facts ||
+        entry->verdict[AUTH_CALLER] != AUTH_VERDICT_PERMITTED ||
+        auth_judge(facts, AUTH_CALLER, view->cfg.kms_app_id) == AUTH_VERDICT_PERMITTED) {
+        return;
+    }
+    uint64_t took_ms = elapsed_ms(entry->as_of_ms, now_ms);
+    size_t bucket = 0;
+    while (bucket < AUTH_REVOCATION_BOUND_COUNT &&
+           took_ms > (uint64_t)auth_revocation_bounds_s[bucket] * 1000) {
+        bucket++;
+    }
+    view->stats.revocation_counts[bucket]++;
+    view->stats.revocation_sum_ms += took_ms;
+}
+
 void auth_view_apply(struct auth_view *view, const struct wallet *wallet,
                      const struct auth_facts *facts, uint64_t now_ms) {
     uint64_t as_of_ms = facts->as_of_mono_ms < now_ms ? facts->as_of_mono_ms : now_ms;
@@ -260,6 +281,7 @@ void auth_view_apply(struct auth_view *view, const struct wallet *wallet,
         }
         return;
     }
+    count_revocation(view, entry, facts, now_ms);
     entry->has_facts = true;
     entry->failed = false;
     entry->app_id = facts->instance.app_id;

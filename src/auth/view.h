@@ -100,6 +100,10 @@ void auth_view_unpin(struct auth_view *view, const struct wallet *wallet, uint64
 size_t auth_view_due(struct auth_view *view, uint64_t now_ms, struct wallet *wallets,
                      size_t wallet_count_max);
 
+/* Upper bounds of the histogram of revocations, in seconds; one more bucket has the rest. */
+#define AUTH_REVOCATION_BOUND_COUNT 10
+extern const uint32_t auth_revocation_bounds_s[AUTH_REVOCATION_BOUND_COUNT];
+
 /* For /metrics. */
 struct auth_view_stats {
     uint32_t pinned_count;
@@ -110,5 +114,9 @@ struct auth_view_stats {
     uint64_t busy_count;         /* Lookups refused for the budget. */
     uint64_t stale_answer_count; /* Answers ignored as older than what was held. */
     uint64_t unreadable_count;   /* Failed reads. */
+    /* Connected wallets that lost their permission: time from the instant for which the last good
+     * answer vouched to the answer that refuses. */
+    uint64_t revocation_counts[AUTH_REVOCATION_BOUND_COUNT + 1];
+    uint64_t revocation_sum_ms;
 };
 void auth_view_stats(const struct auth_view *view, struct auth_view_stats *out);

@@ -131,6 +131,23 @@ static void write_net(const struct net_stats *net, struct http_text *body) {
     }
 }
 
+static void write_revocations(const struct auth_view_stats *view, struct http_text *body) {
+    static const char name[] = "nova_kms_revocation_seconds";
+    head(body, "revocation_seconds", "histogram",
+         "Time from the last block at which a connected caller was valid to its refusal.");
+    uint64_t count = 0;
+    for (size_t i = 0; i < AUTH_REVOCATION_BOUND_COUNT; i++) {
+        count += view->revocation_counts[i];
+        http_text_printf(body, "%s_bucket{le=\"%u\"} %" PRIu64 "\n", name,
+                         auth_revocation_bounds_s[i], count);
+    }
+    count += view->revocation_counts[AUTH_REVOCATION_BOUND_COUNT];
+    http_text_printf(body, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", name, count);
+    http_text_printf(body, "%s_sum %" PRIu64 ".%03" PRIu64 "\n", name,
+                     view->revocation_sum_ms / 1000, view->revocation_sum_ms % 1000);
+    http_text_printf(body, "%s_count %" PRIu64 "\n", name, count);
+}
+
 static void write_auth(const struct http_node *node, struct http_text *body) {
     struct auth_view_stats view = { 0 };
     struct registry_service_stats registry = { 0 };
@@ -158,6 +175,7 @@ static void write_auth(const struct http_node *node, struct http_text *body) {
           registry.refused_count },
     };
     write_samples(body, samples, sizeof(samples) / sizeof(samples[0]));
+    write_revocations(&view, body);
 }
 
 void http_write_metrics(struct http_node *node, const struct service_snapshot *now,

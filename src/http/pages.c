@@ -36,9 +36,9 @@ static json_t *node_object(const struct service_status_cfg *cfg,
     char writer[HEX_TEXT_BYTES(STORE_WRITER_BYTES)];
     char hash[2 + HEX_TEXT_BYTES(SERVICE_HASH_BYTES)] = "0x";
     hex_encode((struct span){ now->writer, STORE_WRITER_BYTES }, writer);
-    hex_encode((struct span){ cfg->master_hash, SERVICE_HASH_BYTES }, hash + 2);
+    hex_encode((struct span){ now->master_hash, SERVICE_HASH_BYTES }, hash + 2);
     return json_pack("{s:s,s:s,s:b,s:I,s:I,s:s,s:[s]}", "tee_wallet",
-                     wallet_format(&cfg->wallet, wallet), "node_url", cfg->url, "is_operator",
+                     wallet_format(&now->wallet, wallet), "node_url", cfg->url, "is_operator",
                      (int)now->is_operator, "chain_id", (json_int_t)cfg->chain_id, "kms_app_id",
                      (json_int_t)cfg->kms_app_id, "master_secret_hash", hash, "writers", writer);
 }

@@ -106,7 +106,7 @@ RC net_server_init(struct net_server **out, const struct net_server_cfg *cfg) {
     (void)pthread_mutex_init(&server->tls_lock, NULL);
     TRY(fill_cfg(server, cfg));
     server->budget.bytes_max = server->cfg.buffer_bytes_max;
-    server->tls = tls_config_ref(cfg->tls);
+    server->tls = cfg->tls == NULL ? NULL : tls_config_ref(cfg->tls);
     struct placement_cfg placement = { .worker_count = server->cfg.worker_count,
                                        .conn_per_wallet_max = server->cfg.conn_per_wallet_max,
                                        .conn_anonymous_max = server->cfg.conn_anonymous_max };
@@ -130,6 +130,7 @@ RC net_server_start(struct net_server *server) {
 
 RC net_server_listen(struct net_server *server, struct status *why) {
     ASSERT(server->listen_fd < 0);
+    ASSERT(server->tls != NULL);
     TRY(listen_open(server->host, server->cfg.port, &server->listen_fd, &server->port, why));
     for (uint32_t i = 0; i < server->cfg.handshake_threads; i++) {
         struct rc rc = pool_init(&server->pools[i], server, i);

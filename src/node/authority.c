@@ -456,4 +456,8 @@ void authority_stats(struct authority *authority, struct auth_view_stats *sum) {
     sum->busy_count += stats.busy_count;
     sum->stale_answer_count += stats.stale_answer_count;
     sum->unreadable_count += stats.unreadable_count;
+    for (size_t i = 0; i <= AUTH_REVOCATION_BOUND_COUNT; i++) {
+        sum->revocation_counts[i] += stats.revocation_counts[i];
+    }
+    sum->revocation_sum_ms += stats.revocation_sum_ms;
 }

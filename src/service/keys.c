@@ -74,6 +74,11 @@ void service_keys_forget(struct service_keys *keys) {
     reset_links(keys);
 }
 
+void service_keys_set_master(struct service_keys *keys, const struct kdf_master *master) {
+    service_keys_forget(keys);
+    keys->master = master;
+}
+
 void service_keys_close(struct service_keys **keys) {
     struct service_keys *k = *keys;
     if (k == NULL) {
@@ -165,6 +170,7 @@ static RC add_entry(struct service_keys *keys, uint64_t app_id, uint32_t *out) {
 
 RC service_keys_get(struct service_keys *keys, uint64_t app_id,
                     const struct service_app_keys **out) {
+    ENSURE(keys->master != NULL, UNAVAILABLE);
     uint32_t idx = *bucket_of(keys, app_id);
     while (idx != NONE && keys->entries[idx].app_id != app_id) {
         idx = keys->entries[idx].chain_next;

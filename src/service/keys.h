@@ -17,13 +17,17 @@ struct service_app_keys {
 };
 
 /* Gives *out, NULL on error; memory for app_count apps (1 to SERVICE_KEYS_APP_COUNT_MAX) is taken
- * and locked here. master is lent until close. BAD_CONFIG, NOMEM. */
+ * and locked here. master is lent until close, or until another is set; NULL: there is none yet.
+ * BAD_CONFIG, NOMEM. */
 RC service_keys_init(struct service_keys **out, const struct kdf_master *master,
                      uint32_t app_count);
 /* Takes *keys: wipes, frees, sets NULL. Accepts a closed one. */
 void service_keys_close(struct service_keys **keys);
-/* Lends the app's keys until the next call. O(1); derives on the first use. CRYPTO. */
+/* Lends the app's keys until the next call. O(1); derives on the first use. UNAVAILABLE without a
+ * master secret; CRYPTO. */
 RC service_keys_get(struct service_keys *keys, uint64_t app_id,
                     const struct service_app_keys **out);
-/* Wipes everything: the master secret has changed. */
+/* Wipes everything that was derived. */
 void service_keys_forget(struct service_keys *keys);
+/* The same, and derives from this master secret (lent as in init; NULL: none) from now on. */
+void service_keys_set_master(struct service_keys *keys, const struct kdf_master *master);

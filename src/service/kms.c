@@ -251,6 +251,10 @@ ProtobufCService *service_kms_service(struct service_kms *kms) {
     return &kms->service.base;
 }
 
+void service_kms_set_master(struct service_kms *kms, const struct kdf_master *master) {
+    service_keys_set_master(kms->worker.keys, master);
+}
+
 void service_kms_stop(struct service_kms *kms) {
     if (uv_is_closing((uv_handle_t *)&kms->timer) == 0) {
         uv_close((uv_handle_t *)&kms->timer, NULL);

@@ -29,6 +29,9 @@ struct service_kms_cfg {
 RC service_kms_init(struct service_kms **out, const struct service_kms_cfg *cfg);
 /* Lends the service to register with the server. */
 ProtobufCService *service_kms_service(struct service_kms *kms);
+/* On the loop: calls use keys of this master secret (lent until close, or until another is set) from
+ * now on. Keys derived before are wiped. */
+void service_kms_set_master(struct service_kms *kms, const struct kdf_master *master);
 /* On the loop, or when it does not run any more: closes the timer. */
 void service_kms_stop(struct service_kms *kms);
 /* Takes *kms once the loop has closed its handles: wipes the keys, frees, sets NULL. Accepts a

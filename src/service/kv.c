@@ -65,6 +65,21 @@ static void unlock(struct service_kv *kv) {
     (void)pthread_mutex_unlock(&kv->mutex);
 }
 
+RC service_kv_reset(struct service_kv *kv, const uint8_t writer[static STORE_WRITER_BYTES]) {
+    struct store_cfg cfg = kv->cfg;
+    struct store *fresh = NULL;
+    memcpy(cfg.writer, writer, sizeof(cfg.writer));
+    struct rc rc = store_init(&fresh, &cfg);
+    secret_wipe(&cfg, sizeof(cfg));
+    TRY(rc);
+    lock(kv);
+    struct store *old = kv->store;
+    kv->store = fresh;
+    unlock(kv);
+    store_close(&old);
+    return OK;
+}
+
 static void tell_listeners(struct service_kv *kv) {
     if (atomic_load(&kv->waiter_count) == 0) {
         return;

@@ -20,6 +20,11 @@ RC service_kv_init(struct service_kv **out, const struct store_cfg *cfg);
 /* Takes *kv: frees, sets NULL. Accepts a closed one. No other thread uses it any more. */
 void service_kv_close(struct service_kv **kv);
 
+/* Forgets everything, for a master secret that opens none of it: an empty store with the limits of the
+ * old one, and this writer. The caller sees to it that no value sealed before is put later. What
+ * store_init returns; then the old one stays. */
+RC service_kv_reset(struct service_kv *kv, const uint8_t writer[static STORE_WRITER_BYTES]);
+
 /* store_put and store_delete. */
 RC service_kv_put(struct service_kv *kv, const struct store_write *w, struct store_written *out);
 RC service_kv_delete(struct service_kv *kv, const struct store_write *w, struct store_written *out);

@@ -26,7 +26,7 @@
 /* Set up before the workers start, unchanged while they run. */
 struct service_shared {
     struct service_kv *kv;
-    const struct kdf_master *master;
+    const struct kdf_master *master; /* What workers begin with; NULL: service_kms_set_master. */
     const struct service_clock *clock;
     uint64_t kms_app_id;
     uint64_t value_bytes_max;

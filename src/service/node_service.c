@@ -45,11 +45,10 @@ static void get_status(Novakms__V1__NodeService_Service *service,
     out.reason = now.reason;
     out.version = text_out(arena, cfg->version);
     out.uptime_ms = now.uptime_ms;
-    out.wallet = bytes_out(arena, wallet_span(&cfg->wallet));
+    out.wallet = bytes_out(arena, wallet_span(&now.wallet));
     out.chain_id = cfg->chain_id;
     out.kms_app_id = cfg->kms_app_id;
-    out.master_secret_hash =
-        bytes_out(arena, (struct span){ cfg->master_hash, SERVICE_HASH_BYTES });
+    out.master_secret_hash = bytes_out(arena, (struct span){ now.master_hash, SERVICE_HASH_BYTES });
     out.n_writers = 1;
     out.writers = &writer;
     out.data_store = &data;
@@ -94,10 +93,9 @@ static void list_nodes(Novakms__V1__NodeService_Service *service,
     (void)in;
     const struct service_node *node = (const struct service_node *)service;
     struct net_call *call = net_call_from(closure_data);
-    struct listing listing = {
-        .arena = net_call_arena(call),
-        .self = service_status_cfg(node->status)->wallet,
-    };
+    struct service_snapshot now;
+    service_status_read(node->status, uv_now(net_call_loop(call)), &now);
+    struct listing listing = { .arena = net_call_arena(call), .self = now.wallet };
     listing.nodes =
         arena_take(listing.arena, REGISTRY_MEMBER_COUNT_MAX * sizeof(Novakms__V1__Node *));
     if (listing.nodes == NULL) {

@@ -16,11 +16,12 @@ enum service_gate {
     SERVICE_GATE_STOPPING, /* Calls in flight go on; everything else stops everything. */
     SERVICE_GATE_STARTING,
     SERVICE_GATE_CLOCK,
+    SERVICE_GATE_BOOTSTRAP, /* Membership and the master secret, in a node on chain. */
     SERVICE_GATE_IDENTITY,
     SERVICE_GATE_REGISTRY,
     SERVICE_GATE_MEMORY,
 };
-#define SERVICE_GATE_COUNT 6
+#define SERVICE_GATE_COUNT 7
 
 /* Embedded; one lock, taken only when a gate moves or a reason is asked for. */
 struct service_readiness {

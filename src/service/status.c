@@ -6,7 +6,9 @@
 
 struct service_status {
     struct service_status_cfg cfg;
-    pthread_mutex_t mutex; /* Guards members. */
+    pthread_mutex_t mutex; /* Guards the rest. */
+    struct wallet wallet;
+    uint8_t master_hash[SERVICE_HASH_BYTES];
     struct registry_members members;
 };
 
@@ -15,6 +17,8 @@ RC service_status_init(struct service_status **out, const struct service_status_
     struct service_status *status = calloc(1, sizeof(*status));
     ENSURE(status != NULL, NOMEM);
     status->cfg = *cfg;
+    status->wallet = cfg->wallet;
+    memcpy(status->master_hash, cfg->master_hash, sizeof(status->master_hash));
     ASSERT(pthread_mutex_init(&status->mutex, NULL) == 0);
     *out = status;
     return OK;
@@ -39,15 +43,30 @@ void service_status_set_members(struct service_status *status,
     (void)pthread_mutex_unlock(&status->mutex);
 }
 
+void service_status_set_wallet(struct service_status *status, const struct wallet *wallet) {
+    (void)pthread_mutex_lock(&status->mutex);
+    status->wallet = *wallet;
+    (void)pthread_mutex_unlock(&status->mutex);
+}
+
+void service_status_set_master_hash(struct service_status *status,
+                                    const uint8_t hash[static SERVICE_HASH_BYTES]) {
+    (void)pthread_mutex_lock(&status->mutex);
+    memcpy(status->master_hash, hash, sizeof(status->master_hash));
+    (void)pthread_mutex_unlock(&status->mutex);
+}
+
 const struct service_status_cfg *service_status_cfg(const struct service_status *status) {
     return &status->cfg;
 }
 
-static void read_members(struct service_status *status, struct service_snapshot *out) {
+static void read_guarded(struct service_status *status, struct service_snapshot *out) {
     (void)pthread_mutex_lock(&status->mutex);
+    out->wallet = status->wallet;
+    memcpy(out->master_hash, status->master_hash, sizeof(out->master_hash));
     out->member_count = status->members.count;
     for (size_t i = 0; i < status->members.count; i++) {
-        if (wallet_equal(&status->members.at[i].wallet, &status->cfg.wallet)) {
+        if (wallet_equal(&status->members.at[i].wallet, &status->wallet)) {
             out->is_operator = true;
         }
     }
@@ -59,7 +78,7 @@ void service_status_read(struct service_status *status, uint64_t now_ms,
     *out = (struct service_snapshot){ 0 };
     out->serving = service_readiness_reason(status->cfg.readiness, out->reason);
     out->uptime_ms = now_ms - status->cfg.started_at_ms;
-    read_members(status, out);
+    read_guarded(status, out);
     service_kv_writer(status->cfg.kv, out->writer);
     service_kv_stats(status->cfg.kv, &out->store);
 }

@@ -9,13 +9,13 @@
 
 #define SERVICE_HASH_BYTES 32
 
-/* What does not change while the node runs. Everything is lent until service_status_close. */
+/* What a node starts with. Everything is lent until service_status_close. */
 struct service_status_cfg {
     struct service_readiness *readiness;
     struct service_kv *kv;
     const char *version;
-    const char *url; /* The node's own; may be empty. */
-    struct wallet wallet;
+    const char *url;      /* The node's own; may be empty. */
+    struct wallet wallet; /* Zero: not known yet; as the hash, see the setters below. */
     uint64_t chain_id;
     uint64_t kms_app_id;
     uint8_t master_hash[SERVICE_HASH_BYTES];
@@ -33,7 +33,14 @@ void service_status_close(struct service_status **status);
 void service_status_set_members(struct service_status *status,
                                 const struct registry_members *members);
 
+/* The wallet that Odyn names, and the hash of the master secret that is held; zeros: none. */
+void service_status_set_wallet(struct service_status *status, const struct wallet *wallet);
+void service_status_set_master_hash(struct service_status *status,
+                                    const uint8_t hash[static SERVICE_HASH_BYTES]);
+
 struct service_snapshot {
+    struct wallet wallet;
+    uint8_t master_hash[SERVICE_HASH_BYTES];
     bool serving;
     char reason[SERVICE_REASON_BYTES]; /* Empty when serving. */
     uint64_t uptime_ms;
@@ -43,7 +50,7 @@ struct service_snapshot {
     struct store_stats store;
 };
 
-/* Lends the fixed part. */
+/* Lends the fixed part: all but wallet and master_hash, which the snapshot has. */
 const struct service_status_cfg *service_status_cfg(const struct service_status *status);
 void service_status_read(struct service_status *status, uint64_t now_ms,
                          struct service_snapshot *out);

@@ -534,8 +534,33 @@ static void test_cfg_row(void **state) {
     auth_view_close(&view);
 }
 
+/* Only who is connected, and was permitted before, counts: once, from the last good block. */
+static void test_revocations_are_measured(void **state) {
+    (void)state;
+    struct auth_view *view = make();
+    struct auth_facts facts = facts_at(1000);
+    apply(view, 1, &facts, 1000);
+    apply(view, 2, &facts, 1000);
+    assert_err(pin(view, 1, 1000), OK);
+    apply_missing(view, 2, 3000);
+    assert_int_equal(stats_of(view).revocation_sum_ms, 0);
+    apply_missing(view, 1, 3001);
+    apply_missing(view, 1, 9000);
+    struct auth_view_stats stats = stats_of(view);
+    assert_int_equal(stats.revocation_sum_ms, 2001);
+    for (size_t i = 0; i <= AUTH_REVOCATION_BOUND_COUNT; i++) {
+        assert_int_equal(stats.revocation_counts[i], i == 2); /* Above 2 s, up to 5 s. */
+    }
+    facts = facts_at(10000);
+    apply(view, 1, &facts, 10000);
+    apply_missing(view, 1, 10000 + 180001);
+    assert_int_equal(stats_of(view).revocation_counts[AUTH_REVOCATION_BOUND_COUNT], 1);
+    auth_view_close(&view);
+}
+
 int main(void) {
-    struct CMUnitTest tests[48] = {
+    struct CMUnitTest tests[49] = {
+        cmocka_unit_test(test_revocations_are_measured),
         cmocka_unit_test(test_unknown_then_allowed),
         cmocka_unit_test(test_peer_is_allowed),
         cmocka_unit_test(test_ttl_counts_from_the_source),
@@ -560,7 +585,7 @@ int main(void) {
         cmocka_unit_test(test_pending_is_bounded),
         cmocka_unit_test(test_full_tables),
     };
-    size_t count = 23;
+    size_t count = 24;
     TEST_ADD_ROWS(tests, count, test_cfg_row, cfg_rows);
     return _cmocka_run_group_tests("auth_view", tests, count, NULL, NULL);
 }

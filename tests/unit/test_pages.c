@@ -155,6 +155,13 @@ static void test_status_has_the_guides_fields(void **state) {
     assert_int_equal(json_integer_value(json_object_get(json, "uptime_seconds")), 60);
     assert_string_equal(json_string_value(json_object_get(json, "reason")), "the node is starting");
     json_decref(json);
+    service_status_set_wallet(site.status, &(struct wallet){ { 0x22 } });
+    service_status_set_master_hash(site.status, (const uint8_t[SERVICE_HASH_BYTES]){ 0xcd });
+    assert_int_equal(fetch(&site, HTTP_PAGE_STATUS), 200);
+    const char *text = (const char *)site.body.ptr;
+    assert_non_null(strstr(text, "\"tee_wallet\":\"0x2200"));
+    assert_non_null(strstr(text, "\"master_secret_hash\":\"0xcd00"));
+    assert_non_null(strstr(text, "\"is_operator\":false"));
     close_site(&site);
 }
 
@@ -198,6 +205,8 @@ static void test_metrics(void **state) {
         "\nnova_kms_connections 3\n",
         "\nnova_kms_registry_lookups_total 11\n",
         "\nnova_kms_auth_pinned_entries 1\n",
+        "\nnova_kms_revocation_seconds_bucket{le=\"180\"} 0\n",
+        "\nnova_kms_revocation_seconds_count 0\n",
         "\nnova_kms_calls_total{method=\"novakms.v1.KmsService/Derive\",code=\"OK\"} 5\n",
         "\nnova_kms_calls_total{method=\"novakms.v1.KmsService/Derive\",code=\"UNAVAILABLE\"} 2\n",
         "\nnova_kms_calls_total{method=\"novakms.v1.KmsService/Put\",code=\"OK\"} 0\n",

@@ -5,6 +5,7 @@
 #include "service/keys.h"
 #include "service/readiness.h"
 #include "service/token.h"
+#include "service_fixture.h"
 #include "test.h"
 
 #define SKEW_MS 5000
@@ -136,6 +137,58 @@ static void test_keys_with_eviction(void **state) {
     assert_err(service_keys_init(&keys, &master, 0), BAD_CONFIG);
     assert_err(service_keys_init(&keys, &master, SERVICE_KEYS_APP_COUNT_MAX + 1), BAD_CONFIG);
     kdf_master_close(&master);
+}
+
+/* Without a master secret there are no keys; with another one, others. */
+static void test_keys_change_the_master(void **state) {
+    (void)state;
+    struct kdf_master masters[2];
+    assert_ok(kdf_master_init(&masters[0], (const uint8_t[KDF_MASTER_BYTES]){ 1 }));
+    assert_ok(kdf_master_init(&masters[1], (const uint8_t[KDF_MASTER_BYTES]){ 2 }));
+    struct service_keys *keys = NULL;
+    const struct service_app_keys *app = NULL;
+    assert_ok(service_keys_init(&keys, NULL, 2));
+    assert_err(service_keys_get(keys, 7, &app), UNAVAILABLE);
+    uint8_t got[3][32];
+    service_keys_set_master(keys, &masters[0]);
+    derive(keys, 7, got[0]);
+    service_keys_set_master(keys, &masters[1]);
+    derive(keys, 7, got[1]);
+    service_keys_set_master(keys, &masters[0]);
+    derive(keys, 7, got[2]);
+    assert_memory_equal(got[0], got[2], 32);
+    assert_memory_not_equal(got[0], got[1], 32);
+    service_keys_set_master(keys, NULL);
+    assert_err(service_keys_get(keys, 7, &app), UNAVAILABLE);
+    service_keys_close(&keys);
+    kdf_master_close(&masters[0]);
+    kdf_master_close(&masters[1]);
+}
+
+/* A store that was reset knows nothing, of another writer too. */
+static void test_kv_reset(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    const struct store_write write = {
+        .app_id = 7, .key = SPAN_LIT("k"), .sealed = SPAN_LIT("x"), .now_unix_ms = FIXTURE_NOW_MS
+    };
+    struct store_written written;
+    assert_ok(service_kv_put(f.shared.kv, &write, &written));
+    static const uint8_t none[STORE_WRITER_BYTES];
+    assert_err(service_kv_reset(f.shared.kv, none), BAD_CONFIG);
+    struct store_stats stats = { 0 };
+    service_kv_stats(f.shared.kv, &stats);
+    assert_int_equal(stats.key_count, 1);
+    assert_ok(service_kv_reset(f.shared.kv, (const uint8_t[STORE_WRITER_BYTES]){ 0xee }));
+    service_kv_stats(f.shared.kv, &stats);
+    assert_int_equal(stats.key_count, 0);
+    uint8_t writer[STORE_WRITER_BYTES];
+    service_kv_writer(f.shared.kv, writer);
+    assert_int_equal(writer[0], 0xee);
+    assert_false(service_kv_covers(f.shared.kv, &written.stamp));
+    assert_ok(service_kv_put(f.shared.kv, &write, &written));
+    fixture_close(&f);
 }
 
 /* ---- Checks ---- */
@@ -281,7 +334,7 @@ static void test_token(void **state) {
 
 int main(void) {
     struct CMUnitTest
-        tests[TEST_ROWS(blank_rows) + TEST_ROWS(seen_rows) + TEST_ROWS(durability_rows) + 7];
+        tests[TEST_ROWS(blank_rows) + TEST_ROWS(seen_rows) + TEST_ROWS(durability_rows) + 9];
     size_t count = 0;
     TEST_ADD_ROWS(tests, count, test_blank, blank_rows);
     TEST_ADD_ROWS(tests, count, test_seen, seen_rows);
@@ -293,6 +346,8 @@ int main(void) {
         cmocka_unit_test(test_readiness_gives_the_first_reason),
         cmocka_unit_test(test_readiness_stopping_lets_calls_end),
         cmocka_unit_test(test_keys_with_eviction),
+        cmocka_unit_test(test_keys_change_the_master),
+        cmocka_unit_test(test_kv_reset),
         cmocka_unit_test(test_token),
     };
     memcpy(tests + count, others, sizeof(others));
