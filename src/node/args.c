@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The command line of nova-kms. */
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -168,5 +169,9 @@ int node_main(int argc, char **argv, const char *version) {
         return fflush(stdout) == 0 ? NODE_EXIT_OK : NODE_EXIT_FAILED;
     }
     log_set_level((enum log_level)config.log_level);
+    /* A reader of the log that goes away must not take the node with it. */
+    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR) {
+        return NODE_EXIT_FAILED;
+    }
     return node_start(&command.args, &config);
 }
