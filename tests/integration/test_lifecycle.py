@@ -104,6 +104,32 @@ def test_a_directory_that_cannot_be_used(tmp_path):
         assert str(directory) in done.stderr + done.stdout
 
 
+@pytest.mark.parametrize("workers", [1, 8])
+def test_numbers_of_workers(make_node, workers):
+    node = make_node(NODE_WORKERS=workers)
+    conns = [node.new_app()[1] for _ in range(12)]
+    for turn in range(3):
+        for conn in conns:
+            conn.call("Put", key=b"k", value=b"%d" % turn)
+            assert conn.call("Get", key=b"k").value == b"%d" % turn
+    status = conns[0].call("NodeService/GetStatus")
+    assert len({w for w in status.writers}) == len(status.writers) >= 1
+    for conn in conns:
+        conn.close()
+
+
+def test_ipv6(tmp_path):
+    node = Node(tmp_path, args=["--rpc", "[::1]:0", "--http", "[::1]:0"])
+    assert node.rpc[0] == node.http[0] == "::1"
+    wallet, conn = node.new_app()
+    with conn:
+        conn.call("Derive", path=b"p")
+    with harness.socket.create_connection(node.http, timeout=DEADLINE_S) as sock:
+        sock.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+        assert b" 200 " in sock.recv(4096)
+    node.stop()
+
+
 # --- Configuration -----------------------------------------------------------------------------------
 
 WRONG = {

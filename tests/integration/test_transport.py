@@ -380,6 +380,19 @@ def test_a_half_closed_connection_is_still_answered(node, app):
             conn.drain()
 
 
+def test_silent_peers_make_room_for_callers(node, app):
+    """More of them than handshakes may be under way at once."""
+    socks = []
+    try:
+        for _ in range(600):
+            socks.append(socket.create_connection(node.rpc, timeout=harness.DEADLINE_S))
+        for _ in range(3):
+            is_well(node, app)
+    finally:
+        for sock in socks:
+            sock.close()
+
+
 def test_a_client_that_does_not_read_blocks_only_itself(node):
     wallet, greedy = node.new_app()
     value = os.urandom(1000000)
