@@ -2,7 +2,9 @@
 /* The log, on stdout, one line an event, in the deployment guide's form:
  *     2024-01-15 10:30:00 [INFO] nova-kms.sync: pull.done peer=0x12.. records=3
  * A fixed "area.event", then key=value. Ids, lengths and codes; never payloads, never secrets. Peer
- * text is passed through log_peer_text. The pure rooms do not log. Any thread. */
+ * text is passed through log_peer_text. A line of more than about 1000 bytes ends in "...". Never
+ * blocks: lines that stdout does not take are counted in a later one (log.lost). The pure rooms do
+ * not log. Any thread. */
 #pragma once
 
 #include <stdint.h>

@@ -6,6 +6,7 @@
 #include "test.h"
 
 #define OUTPUT_BYTES 4096
+#define PIPE_BYTES 65536 /* What Linux gives a pipe. */
 
 /* What `write_lines` puts on stdout. */
 static void capture(void (*write_lines)(void), char output[static OUTPUT_BYTES]) {
@@ -57,7 +58,36 @@ static void test_long_line_is_cut_and_ends(void **state) {
     const char *end = strchr(output, '\n');
     assert_non_null(end);
     assert_in_range(end - output, 512, 1024);
+    assert_memory_equal(end - 3, "...", 3);
     assert_non_null(strstr(end + 1, "area.event after\n"));
+}
+
+/* A pipe that nobody reads, then one that is read again. */
+static void test_full_pipe_blocks_nobody(void **state) {
+    (void)state;
+    int pipe_fds[2];
+    char *output = malloc(PIPE_BYTES + OUTPUT_BYTES);
+    assert_non_null(output);
+    (void)fflush(stdout);
+    int terminal = dup(STDOUT_FILENO);
+    assert_int_equal(pipe(pipe_fds), 0);
+    assert_int_equal(dup2(pipe_fds[1], STDOUT_FILENO), STDOUT_FILENO);
+    for (int i = 0; i < 5000; i++) {
+        LOG(ERROR, "area.flood", "%d", i);
+    }
+    size_t len = (size_t)read(pipe_fds[0], output, PIPE_BYTES + OUTPUT_BYTES - 1);
+    LOG(ERROR, "area.after", "%s", "flood");
+    size_t more = (size_t)read(pipe_fds[0], output + len, PIPE_BYTES + OUTPUT_BYTES - 1 - len);
+    output[len + more] = '\0';
+    assert_int_equal(dup2(terminal, STDOUT_FILENO), STDOUT_FILENO);
+    (void)close(terminal);
+    (void)close(pipe_fds[0]);
+    (void)close(pipe_fds[1]);
+    assert_non_null(strstr(output, "area.flood 0\n"));
+    assert_null(strstr(output, "area.flood 4999\n"));
+    assert_non_null(strstr(output, "[WARNING] nova-kms.log: log.lost lines="));
+    assert_non_null(strstr(output, "area.after flood\n"));
+    free(output);
 }
 
 static void every_level(void) {
@@ -148,11 +178,12 @@ static void test_peer_text(void **state) {
 }
 
 int main(void) {
-    struct CMUnitTest tests[TEST_ROWS(text_rows) + 5];
+    struct CMUnitTest tests[TEST_ROWS(text_rows) + 6];
     size_t count = 0;
     TEST_ADD_ROWS(tests, count, test_peer_text, text_rows);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_line_has_the_guides_form);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_long_line_is_cut_and_ends);
+    tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_full_pipe_blocks_nobody);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_level_drops_what_is_below);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_parse_level);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_limit);
