@@ -71,7 +71,9 @@ static RC watch(const struct load *load, int op, struct load_conn *conn, uint32_
 static RC open_conn(struct load *load, struct load_conn *conn) {
     int fd = -1;
     TRY(connect_to(load->cfg->port, &fd));
-    struct rc rc = endpoint_init(&conn->end, fd, load->cfg->tls);
+    uint32_t wallet_count = load->cfg->wallet_count == 0 ? 1 : load->cfg->wallet_count;
+    uint32_t wallet_idx = (uint32_t)(conn - load->conns) % wallet_count;
+    struct rc rc = endpoint_init(&conn->end, fd, load->cfg->tls[wallet_idx]);
     if (rc.err != E_OK) {
         (void)close(fd);
         return rc;

@@ -12,11 +12,14 @@
 
 #define LOAD_CONNECTIONS_MAX 1024
 #define LOAD_INFLIGHT_MAX 64
+#define LOAD_WALLETS_MAX 8
 
 struct load_cfg {
     uint16_t port; /* On loopback. */
     pid_t server_pid;
-    const mbedtls_ssl_config *tls; /* Lent. */
+    /* Lent. Connections take turns among them: all connections of one wallet are on one worker. */
+    const mbedtls_ssl_config *tls[LOAD_WALLETS_MAX];
+    uint32_t wallet_count; /* 0: 1. */
     uint32_t connection_count;
     uint32_t inflight;        /* Calls in flight on each connection. */
     uint64_t warmup_ms;       /* Not counted. */

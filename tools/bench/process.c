@@ -17,11 +17,11 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/wallet.h"
 #include "echo.h"
 
 #define START_MS_MAX 10000
-#define NODE_JSON_BYTES_MAX 4096
-#define ENVIRONMENT_MAX 256
+#define JSON_BYTES_MAX 8192
 
 RC process_cpu_ns(pid_t pid, uint64_t *out) {
     clockid_t clock_id = 0;
@@ -124,17 +124,22 @@ _Noreturn static void exec_node(const struct node_cfg *cfg, const char *dir) {
     _exit(127);
 }
 
+/* NOT_FOUND when it is not there (yet). */
+static RC read_json(const char *path, json_t **out) {
+    FILE *f = fopen(path, "re");
+    ENSURE(f != NULL, NOT_FOUND);
+    uint8_t text[JSON_BYTES_MAX];
+    size_t len = fread(text, 1, sizeof(text), f);
+    (void)fclose(f);
+    char error[JSON_ERROR_BYTES];
+    return json_parse((struct span){ text, len }, sizeof(text), out, error);
+}
+
 static RC read_port(const char *dir, uint16_t *port) {
     char path[96];
     (void)snprintf(path, sizeof(path), "%s/node.json", dir);
-    FILE *f = fopen(path, "re");
-    ENSURE(f != NULL, NOT_FOUND);
-    uint8_t text[NODE_JSON_BYTES_MAX];
-    size_t len = fread(text, 1, sizeof(text), f);
-    (void)fclose(f);
     json_t *root = NULL;
-    char error[JSON_ERROR_BYTES];
-    TRY(json_parse((struct span){ text, len }, sizeof(text), &root, error));
+    TRY(read_json(path, &root));
     const char *rpc = json_string_value(json_object_get(root, "rpc"));
     const char *colon = rpc == NULL ? NULL : strrchr(rpc, ':');
     uint64_t value = 0;
@@ -143,6 +148,48 @@ static RC read_port(const char *dir, uint16_t *port) {
     json_decref(root);
     *port = (uint16_t)value;
     return rc;
+}
+
+/* Appends a copy of like's instance with another id and wallet. */
+static RC append_instance(json_t *instances, const struct wallet *like,
+                          const struct wallet *wallet) {
+    char like_text[WALLET_TEXT_BYTES];
+    char text[WALLET_TEXT_BYTES];
+    (void)wallet_format(like, like_text);
+    size_t count = json_array_size(instances);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *instance = json_array_get(instances, i);
+        const char *found = json_string_value(json_object_get(instance, "teeWalletAddress"));
+        if (found == NULL || !span_equal(span_str(found), span_str(like_text))) {
+            continue;
+        }
+        json_t *copy = json_deep_copy(instance);
+        ENSURE(copy != NULL, NOMEM);
+        (void)json_object_set_new(copy, "id", json_integer((json_int_t)count + 1));
+        (void)json_object_set_new(copy, "teeWalletAddress",
+                                  json_string(wallet_format(wallet, text)));
+        ENSURE(json_array_append_new(instances, copy) == 0, NOMEM);
+        return OK;
+    }
+    return ERR(NOT_FOUND);
+}
+
+RC process_register(const struct server_process *node, const struct wallet *like,
+                    const struct wallet *wallet) {
+    char path[96];
+    char temporary[96];
+    (void)snprintf(path, sizeof(path), "%s/registry.json", node->dir);
+    (void)snprintf(temporary, sizeof(temporary), "%s/registry.new", node->dir);
+    json_t *root = NULL;
+    TRY(read_json(path, &root));
+    struct rc rc = append_instance(json_object_get(root, "instances"), like, wallet);
+    if (rc.err == E_OK && json_dump_file(root, temporary, JSON_INDENT(2)) != 0) {
+        rc = ERR(IO);
+    }
+    json_decref(root);
+    TRY(rc);
+    ENSURE(rename(temporary, path) == 0, IO); /* In one step: the node never meets half of it. */
+    return OK;
 }
 
 /* node.json appears, whole, when the node serves. */

@@ -32,6 +32,9 @@ struct node_cfg {
 };
 /* Runs `nova-kms --dev` in a new directory, without rate limit, and waits until it serves. */
 RC process_start_node(struct server_process *out, const struct node_cfg *cfg);
+/* Registers another wallet with the node's registry file, as an instance like that of `like`. */
+RC process_register(const struct server_process *node, const struct wallet *like,
+                    const struct wallet *wallet);
 /* SIGTERM, waits, and removes the directory. Whether it ended with exit status 0: a node that a
  * sanitizer watches does not when there was something to report. Accepts a stopped one. */
 bool process_stop(struct server_process *server);

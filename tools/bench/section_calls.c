@@ -30,7 +30,8 @@ static RC measure(struct bench *bench, const struct bench_node *node, const stru
     struct load_cfg echo_cfg = call_cfg;
     echo_cfg.port = bench->echo.port;
     echo_cfg.server_pid = bench->echo.pid;
-    echo_cfg.tls = &bench->stranger_tls.conf;
+    echo_cfg.tls[0] = &bench->stranger_tls.conf;
+    echo_cfg.wallet_count = 1;
     struct workload echo = { .kind = WORKLOAD_ECHO, .value_bytes = workload_message_bytes(work) };
     for (uint64_t round = 0; round < bench->cfg->rounds; round++) {
         TRY(load_run(&echo_cfg, &echo, &out->echo));
@@ -60,7 +61,7 @@ RC section_echo(struct bench *bench, json_t *out) {
         const struct load_cfg cfg = {
             .port = bench->echo.port,
             .server_pid = bench->echo.pid,
-            .tls = &bench->stranger_tls.conf,
+            .tls = { &bench->stranger_tls.conf },
             .connection_count = shapes[i].connection_count,
             .inflight = shapes[i].inflight,
             .warmup_ms = bench->cfg->window_ms / 10,

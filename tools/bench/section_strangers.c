@@ -16,7 +16,8 @@
 static RC shake(const struct bench *bench, const struct bench_node *node, uint64_t duration_ms,
                 struct load_result *out) {
     struct load_cfg cfg = bench_load(bench, node);
-    cfg.tls = &bench->stranger_tls.conf;
+    cfg.tls[0] = &bench->stranger_tls.conf;
+    cfg.wallet_count = 1;
     cfg.connection_count = STORM_HANDSHAKES;
     cfg.duration_ms = duration_ms;
     return load_handshakes(&cfg, out);

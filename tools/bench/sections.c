@@ -42,6 +42,27 @@ void bench_report(json_t *out, const struct load_result *result) {
     }
 }
 
+static RC open_wallet(struct bench_node *node, uint32_t idx) {
+    struct bench_wallet *wallet = &node->wallets[idx];
+    uint8_t key[KEY_BYTES];
+    if (idx == 0) {
+        char path[96];
+        struct status why = { 0 };
+        (void)snprintf(path, sizeof(path), "%s/app.key", node->server.dir);
+        struct rc rc = identity_keyfile_load(&wallet->key, path, &why);
+        if (rc.err != E_OK) {
+            (void)fprintf(stderr, "novakms-bench: %s\n", why.text);
+            return rc;
+        }
+    } else {
+        TRY(random_bytes(key, sizeof(key)));
+        TRY(identity_keyfile_from_key(&wallet->key, key));
+        TRY(process_register(&node->server, &node->wallets[0].key.wallet, &wallet->key.wallet));
+    }
+    const struct identity_signer signer = identity_keyfile_signer(&wallet->key);
+    return tls_setup_init(&wallet->tls, MBEDTLS_SSL_IS_CLIENT, &signer, rpc_alpn);
+}
+
 RC bench_node_start(const struct bench *bench, const char *const *environment,
                     struct bench_node *out) {
     *out = (struct bench_node){ 0 };
@@ -51,35 +72,36 @@ RC bench_node_start(const struct bench *bench, const char *const *environment,
         .environment = environment,
     };
     TRY(process_start_node(&out->server, &cfg));
-    char path[96];
-    (void)snprintf(path, sizeof(path), "%s/app.key", out->server.dir);
-    struct status why = { 0 };
-    struct rc rc = identity_keyfile_load(&out->app, path, &why);
-    if (rc.err != E_OK) {
-        (void)fprintf(stderr, "novakms-bench: %s\n", why.text);
-        return rc;
+    while (out->wallet_count < bench->cfg->workers) {
+        TRY(open_wallet(out, out->wallet_count));
+        out->wallet_count++;
     }
-    const struct identity_signer signer = identity_keyfile_signer(&out->app);
-    return tls_setup_init(&out->tls, MBEDTLS_SSL_IS_CLIENT, &signer, rpc_alpn);
+    return OK;
 }
 
 bool bench_node_stop(struct bench_node *node) {
     bool clean = process_stop(&node->server);
-    tls_setup_close(&node->tls);
-    identity_keyfile_close(&node->app);
+    for (size_t i = 0; i < LOAD_WALLETS_MAX; i++) {
+        tls_setup_close(&node->wallets[i].tls);
+        identity_keyfile_close(&node->wallets[i].key);
+    }
     return clean;
 }
 
 struct load_cfg bench_load(const struct bench *bench, const struct bench_node *node) {
-    return (struct load_cfg){
+    struct load_cfg cfg = {
         .port = node->server.port,
         .server_pid = node->server.pid,
-        .tls = &node->tls.conf,
+        .wallet_count = node->wallet_count,
         .connection_count = 50,
         .inflight = 1,
         .warmup_ms = bench->cfg->window_ms / 10,
         .duration_ms = bench->cfg->window_ms,
     };
+    for (uint32_t i = 0; i < node->wallet_count; i++) {
+        cfg.tls[i] = &node->wallets[i].tls.conf;
+    }
+    return cfg;
 }
 
 static RC open_bench(struct bench *bench) {

@@ -51,11 +51,14 @@ RC section_memory(struct bench *bench, json_t *out);
 RC section_keys(struct bench *bench, json_t *out);
 RC section_soak(struct bench *bench, json_t *out);
 
-/* A node with the sample application's identity, ready to be called. */
+/* A node, and as many registered wallets of its sample application as it has workers. */
 struct bench_node {
     struct server_process server;
-    struct identity_keyfile app;
-    struct tls_setup tls;
+    uint32_t wallet_count;
+    struct bench_wallet {
+        struct identity_keyfile key;
+        struct tls_setup tls;
+    } wallets[LOAD_WALLETS_MAX];
 };
 /* environment: "NAME=value", NULL-terminated, or NULL. */
 RC bench_node_start(const struct bench *bench, const char *const *environment,
