@@ -13,6 +13,7 @@ static RC run_windows(struct bench *bench, const struct bench_node *node,
                       struct load_result *result, json_t *out) {
     struct load_cfg cfg = bench_load(bench, node);
     cfg.connection_count = (uint32_t)bench->cfg->connections;
+    cfg.warmup_ms = 0;
     cfg.duration_ms = bench->cfg->window_ms / WINDOWS;
     struct workload work = { .kind = WORKLOAD_MIXED,
                              .value_bytes = VALUE_BYTES,
