@@ -268,6 +268,19 @@ static void load_rows(struct node_config *out, struct config_rows rows, config_g
     }
 }
 
+/* A value that is ignored would look as if it counted. */
+static void refuse_rows(config_get_fn get, void *ctx, char errors[static CONFIG_ERRORS_BYTES]) {
+    for (const char *const *name = config_build_refused(); *name != NULL; name++) {
+        const char *text = get(ctx, *name);
+        if (text != NULL && text[0] != '\0') {
+            add_error(errors,
+                      "%s: not allowed; what a %s build trusts is fixed when it is built, and the "
+                      "environment may not change it: unset it\n",
+                      *name, config_build_name());
+        }
+    }
+}
+
 static const char *no_variable(void *ctx, const char *name) {
     (void)ctx;
     (void)name;
@@ -338,6 +351,7 @@ RC config_load(struct node_config *out, config_get_fn get, void *ctx,
     load_rows(out, config_rows(), get, ctx, errors);
     load_rows(out, config_build_rows(), get, ctx, errors);
     config_build_apply(out);
+    refuse_rows(get, ctx, errors);
     check_together(out, errors);
     return errors[0] == '\0' ? OK : ERR(BAD_CONFIG);
 }

@@ -30,6 +30,7 @@ struct node_config {
     uint64_t connections_max;
     char node_url[CONFIG_URL_BYTES]; /* Empty when not set. */
     char helios_rpc_url[CONFIG_URL_BYTES];
+    char odyn_url[CONFIG_URL_BYTES];
     uint64_t log_level; /* An enum log_level. */
     bool in_enclave;
 
@@ -95,6 +96,8 @@ struct config_rows config_build_rows(void);
 const char *config_build_name(void);
 /* Fixes what the environment may not choose in this build. */
 void config_build_apply(struct node_config *config);
+/* Lends the names of variables that may not even be set in this build; NULL ends them. */
+const char *const *config_build_refused(void);
 
 /* Gives the value of a variable, or NULL. */
 typedef const char *(*config_get_fn)(void *ctx, const char *name);

@@ -17,8 +17,10 @@ static const struct config_row rows[] = {
     { "KMS_REGISTRY_ADDRESS", CONFIG_WALLET, FIELD(kms_registry),
       "0x6a28D24c9AEcdceC9B021ee6960FdDE592796af7", 0, 0,
       "The contract that holds the master secret's hash." },
+    { "ODYN_URL", CONFIG_URL, FIELD(odyn_url), "http://127.0.0.1:18000", 0, 0,
+      "The enclave's Odyn; plain http on a loopback host." },
     { "MASTER_SECRET_HEX", CONFIG_SECRET, FIELD(master_secret), "", 0, 0,
-      "The master secret. Not set: random at each start." },
+      "The master secret of nova-kms --dev. Not set: random at each start." },
 };
 
 struct config_rows config_build_rows(void) {
@@ -31,4 +33,9 @@ const char *config_build_name(void) {
 
 void config_build_apply(struct node_config *config) {
     (void)config; /* The rows above have set everything. */
+}
+
+const char *const *config_build_refused(void) {
+    static const char *const none[] = { NULL };
+    return none;
 }

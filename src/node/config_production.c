@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A production build takes its trust roots from the build alone: the environment of an enclave is
  * its operator's to set. */
+#include <stdio.h>
+
+#include "identity/odyn.h"
 #include "node/config.h"
 
 struct config_rows config_build_rows(void) {
@@ -14,8 +17,17 @@ const char *config_build_name(void) {
 void config_build_apply(struct node_config *config) {
     config->chain_id = NOVA_KMS_CHAIN_ID;
     config->kms_app_id = NOVA_KMS_APP_ID;
+    (void)snprintf(config->odyn_url, sizeof(config->odyn_url), "%s", IDENTITY_ODYN_URL);
     struct rc rc = wallet_parse(SPAN_LIT(NOVA_KMS_APP_REGISTRY), &config->nova_app_registry);
     ASSERT(rc.err == E_OK);
     rc = wallet_parse(SPAN_LIT(NOVA_KMS_REGISTRY), &config->kms_registry);
     ASSERT(rc.err == E_OK);
+}
+
+const char *const *config_build_refused(void) {
+    static const char *const names[] = {
+        "CHAIN_ID", "KMS_APP_ID", "NOVA_APP_REGISTRY_ADDRESS", "KMS_REGISTRY_ADDRESS",
+        "ODYN_URL", NULL
+    };
+    return names;
 }

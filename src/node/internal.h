@@ -7,8 +7,10 @@
 #include "crypto/kdf.h"
 #include "http/pages.h"
 #include "http/stream.h"
+#include "identity/odyn.h"
 #include "net/server.h"
 #include "node/authority.h"
+#include "node/driver.h"
 #include "node/node.h"
 #include "node/post.h"
 #include "service/kms.h"
@@ -29,7 +31,10 @@ struct node {
     enum node_phase phase;
     uint64_t started_at_ms; /* Monotonic. */
 
-    struct kdf_master master;
+    /* What workers derive from, and in the other place what they derived from before, until all have
+     * changed over. */
+    struct kdf_master masters[2];
+    unsigned master_idx;
     struct service_clock clock;
     struct service_readiness readiness;
     struct service_kv *kv;
@@ -60,9 +65,23 @@ struct node {
 
     uv_work_t renew_work;
     bool renewing;
+    bool renew_again; /* What is being made will be of a former wallet. */
+    uint32_t renew_failure_count;
     struct tls_config *renewed; /* What the work made, or NULL with renew_why. */
     struct status renew_why;
     uint64_t not_after_unix_s; /* Of the credential in use. */
+
+    struct wallet wallet; /* The node's; zero while Odyn has not named one. */
+
+    /* On chain only. */
+    struct driver *driver;
+    uv_async_t wallet_named;
+    pthread_mutex_t live_mutex; /* Of the rest. */
+    pthread_cond_t live_changed;
+    struct wallet named_wallet;        /* By Odyn, on its way to the controlling thread. */
+    struct identity_odyn *signer_odyn; /* While a credential is being made. */
+    bool is_closing;
+    uint32_t changing_count; /* Workers that still derive from the former master secret. */
 };
 
 /* Moves a gate, and logs when that changes what the node says of itself. */
@@ -71,6 +90,8 @@ uint64_t node_unix_ms(const struct node *node);
 
 /* Makes a credential and a TLS configuration of it. Blocks. Gives *out. */
 RC node_tls_make(struct node *node, struct tls_config **out, struct status *why);
+/* The credential has to be made, or made anew at once: the wallet is known, or is another one. */
+void node_tls_renew(struct node *node);
 /* Starts to renew the credential at half of its life. */
 void node_tls_watch(struct node *node, struct tls_config *in_use);
 
@@ -78,3 +99,10 @@ void node_tls_watch(struct node *node, struct tls_config *in_use);
 void node_watch_start(struct node *node);
 /* Takes what expired out of the store, now and then. */
 void node_collect_start(struct node *node);
+
+/* A node on chain: what becomes ready while it runs. The gates are closed in init; start begins, and
+ * may be called once the workers run; stop ends it, before the loop and the workers do. */
+void node_live_init(struct node *node);
+RC node_live_start(struct node *node);
+void node_live_stop(struct node *node);
+void node_live_close(struct node *node);

@@ -48,12 +48,12 @@ static RC make_status(struct node *node) {
         .kv = node->kv,
         .version = node->cfg->version,
         .url = config->node_url,
-        .wallet = node->cfg->signer.wallet,
+        .wallet = node->wallet,
         .chain_id = config->chain_id,
         .kms_app_id = config->kms_app_id,
         .started_at_ms = node->started_at_ms,
     };
-    memcpy(cfg.master_hash, node->master.hash, sizeof(cfg.master_hash));
+    memcpy(cfg.master_hash, node->masters[0].hash, sizeof(cfg.master_hash));
     TRY(service_status_init(&node->status, &cfg));
     service_node_init(&node->node_service, node->status);
     return OK;
@@ -84,12 +84,15 @@ static RC make_registry(struct node *node, struct registry **source) {
 static RC make_parts(struct node *node, struct registry **source) {
     const struct node_config *config = node->cfg->config;
     TRY(random_mbedtls_init());
-    TRY(kdf_master_init(&node->master, node->cfg->master_secret));
+    if (!node->cfg->is_on_chain) {
+        node->wallet = node->cfg->signer.wallet;
+        TRY(kdf_master_init(&node->masters[0], node->cfg->master_secret));
+    }
     service_clock_init(&node->clock, config->clock_skew_max_ms, clock_mono_ms(), clock_unix_ms());
     TRY(make_store(node));
     node->shared = (struct service_shared){
         .kv = node->kv,
-        .master = &node->master,
+        .master = node->cfg->is_on_chain ? NULL : &node->masters[0],
         .clock = &node->clock,
         .kms_app_id = config->kms_app_id,
         .value_bytes_max = config->value_bytes_max,
@@ -154,7 +157,9 @@ static void auth_stats_cb(void *ctx, struct auth_view_stats *out) {
 static RC make_server(struct node *node) {
     const struct node_config *config = node->cfg->config;
     AUTO(tls_config_close) struct tls_config *tls = NULL;
-    TRY(node_tls_make(node, &tls, node->why));
+    if (!node->cfg->is_on_chain) {
+        TRY(node_tls_make(node, &tls, node->why));
+    }
     const struct net_server_cfg cfg = {
         .host = config->rpc_listen.host,
         .port = config->rpc_listen.port,
@@ -175,6 +180,9 @@ static RC make_server(struct node *node) {
                                      .now_ms = clock_mono_ms };
     node_post_set(&node->post, node->server);
     TRY(net_server_start(node->server));
+    if (node->cfg->is_on_chain) {
+        return OK; /* It listens once the wallet has signed for its TLS key. */
+    }
     TRY(net_server_listen(node->server, node->why));
     node_tls_watch(node, tls);
     return OK;
@@ -247,7 +255,7 @@ static RC start(struct node *node, struct registry **source) {
     TRY(listen_plain(node));
     node_watch_start(node);
     node_collect_start(node);
-    return OK;
+    return node->cfg->is_on_chain ? node_live_start(node) : OK;
 }
 
 /* ---- The end ---- */
@@ -295,11 +303,14 @@ static void close_server(struct node *node) {
 
 static void close_node(struct node *node) {
     node->phase = NODE_STOPPED;
+    node_live_stop(node);
     close_loop(node);
     close_server(node);
     service_status_close(&node->status);
     service_kv_close(&node->kv);
-    kdf_master_close(&node->master);
+    kdf_master_close(&node->masters[0]);
+    kdf_master_close(&node->masters[1]);
+    node_live_close(node);
     free(node->members);
     service_readiness_close(&node->readiness);
     node_post_close(&node->post);
@@ -315,6 +326,7 @@ RC node_run(const struct node_cfg *cfg, struct registry **source, struct status 
     node->started_at_ms = clock_mono_ms();
     service_readiness_init(&node->readiness);
     node_post_init(&node->post);
+    node_live_init(node);
     struct rc rc = start(node, source);
     registry_close(source); /* NULL, unless the registry's thread did not start. */
     if (rc.err == E_OK) {

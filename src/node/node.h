@@ -23,10 +23,14 @@ struct node_ready {
 struct node_cfg {
     const struct node_config *config;
     const char *version;
+    const char *host; /* For the certificate's SubjectAltName. */
+    /* On chain: wallet and TLS credential come from Odyn, membership and the master secret's hash from
+     * the chain, and the next two are not set. The node becomes ready while it runs (node/driver.h). */
+    bool is_on_chain;
     struct identity_signer signer;
-    const char *host;             /* For the certificate's SubjectAltName. */
     const uint8_t *master_secret; /* KDF_MASTER_BYTES; copied into locked memory. */
-    /* Once, on the controlling thread, when the node serves for the first time. An error stops it. */
+    /* Once, on the controlling thread, when the node serves for the first time. An error stops it.
+     * NULL: nobody waits for it. */
     RC (*ready_cb)(void *ctx, const struct node_ready *ready, struct status *why);
     void *ctx;
 };

@@ -3,6 +3,7 @@
  * node_start; a build has one of them. */
 #pragma once
 
+#include "base/status.h"
 #include "node/config.h"
 
 struct node_args {
@@ -13,6 +14,9 @@ struct node_args {
 
 /* Runs the node. Gives the process's exit code; errors were printed to stderr. */
 int node_start(const struct node_args *args, struct node_config *config);
+/* Runs a node on chain, as it is deployed. Blocks. On error *why says in a sentence what was wrong. */
+RC node_run_on_chain(const struct node_args *args, const struct node_config *config,
+                     struct status *why);
 /* Flags that only this build has, for --help: "" in a production build. */
 const char *node_start_help(void);
 bool node_start_allows_dev(void);

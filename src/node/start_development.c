@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nova-kms --dev: one process, a local wallet, a registry file, no chain and no Odyn. */
+/* A development build runs on chain too; nova-kms --dev is one process, a local wallet, a registry
+ * file, no chain and no Odyn. */
 #include <stdio.h>
 
 #include "base/log.h"
@@ -27,11 +28,6 @@ static RC run_dev(const struct node_args *args, const struct node_config *config
 }
 
 int node_start(const struct node_args *args, struct node_config *config) {
-    if (!args->is_dev) {
-        (void)fprintf(stderr, "nova-kms: without --dev this build does not serve: it has neither a "
-                              "chain registry nor the enclave's signer; try nova-kms --dev\n");
-        return NODE_EXIT_FAILED;
-    }
     if (secret_harden_process().err != E_OK) {
         LOG(WARN, "node.harden",
             "memory cannot be locked: keys could reach the swap; raise "
@@ -39,7 +35,9 @@ int node_start(const struct node_args *args, struct node_config *config) {
             "");
     }
     struct status why = { 0 };
-    if (run_dev(args, config, &why).err == E_OK) {
+    struct rc rc =
+        args->is_dev ? run_dev(args, config, &why) : node_run_on_chain(args, config, &why);
+    if (rc.err == E_OK) {
         return NODE_EXIT_OK;
     }
     (void)fprintf(stderr, "nova-kms: %s\n", why.text);

@@ -16,14 +16,15 @@ bool node_start_allows_dev(void) {
 }
 
 int node_start(const struct node_args *args, struct node_config *config) {
-    (void)args;
-    (void)config;
     if (secret_harden_process().err != E_OK) {
         (void)fprintf(stderr, "nova-kms: memory cannot be locked: raise RLIMIT_MEMLOCK (ulimit -l "
                               "unlimited) or grant CAP_IPC_LOCK\n");
         return NODE_EXIT_FAILED;
     }
-    (void)fprintf(stderr, "nova-kms: this production build does not serve: it has neither a chain "
-                          "registry nor the enclave's signer, and nothing else may replace them\n");
+    struct status why = { 0 };
+    if (node_run_on_chain(args, config, &why).err == E_OK) {
+        return NODE_EXIT_OK;
+    }
+    (void)fprintf(stderr, "nova-kms: %s\n", why.text);
     return NODE_EXIT_FAILED;
 }

@@ -57,11 +57,19 @@ static void watch_failures(struct node *node) {
 
 static bool is_member(const struct node *node) {
     for (size_t i = 0; i < node->members->count; i++) {
-        if (wallet_equal(&node->members->at[i].wallet, &node->cfg->signer.wallet)) {
+        if (wallet_equal(&node->members->at[i].wallet, &node->wallet)) {
             return true;
         }
     }
     return false;
+}
+
+/* On chain the driver reads the node's own membership, and callers' entries expire one by one. */
+static void watch_members(struct node *node) {
+    char text[REGISTRY_REASON_BYTES];
+    if (registry_service_members(node->registry, node->members, text).err == E_OK) {
+        service_status_set_members(node->status, node->members);
+    }
 }
 
 static void watch_registry(struct node *node) {
@@ -80,7 +88,7 @@ static void watch_registry(struct node *node) {
             reason, sizeof(reason),
             "this node's wallet %s is not an active, verified instance of KMS app %" PRIu64
             " in the registry",
-            wallet_format(&node->cfg->signer.wallet, wallet), node->cfg->config->kms_app_id);
+            wallet_format(&node->wallet, wallet), node->cfg->config->kms_app_id);
         node_set_gate(node, SERVICE_GATE_REGISTRY, reason);
         return;
     }
@@ -102,11 +110,14 @@ static void report_ready(struct node *node) {
     struct node_ready ready = {
         .rpc = config->rpc_listen,
         .http = config->http_listen,
-        .wallet = node->cfg->signer.wallet,
+        .wallet = node->wallet,
     };
     ready.rpc.port = net_server_port(node->server);
     ready.http.port = net_plain_port(node->plain);
     log_ready(node, &ready);
+    if (node->cfg->ready_cb == NULL) {
+        return;
+    }
     node->rc = node->cfg->ready_cb(node->cfg->ctx, &ready, node->why);
     if (node->rc.err != E_OK) {
         uv_stop(&node->loop);
@@ -117,7 +128,11 @@ static void watch_cb(uv_timer_t *timer) {
     struct node *node = timer->data;
     watch_clock(node);
     watch_failures(node);
-    watch_registry(node);
+    if (node->cfg->is_on_chain) {
+        watch_members(node);
+    } else {
+        watch_registry(node);
+    }
     char reason[SERVICE_REASON_BYTES];
     if (node->phase == NODE_STARTING && service_readiness_reason(&node->readiness, reason)) {
         node->phase = NODE_SERVING;
@@ -127,7 +142,9 @@ static void watch_cb(uv_timer_t *timer) {
 }
 
 void node_watch_start(struct node *node) {
-    node_set_gate(node, SERVICE_GATE_REGISTRY, "the registry has not been read yet");
+    if (!node->cfg->is_on_chain) {
+        node_set_gate(node, SERVICE_GATE_REGISTRY, "the registry has not been read yet");
+    }
     node_set_gate(node, SERVICE_GATE_STARTING, NULL);
     ASSERT(uv_timer_start(&node->watch_timer, watch_cb, 0, WATCH_STARTING_MS) == 0);
 }

@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real EVM chain with the contracts, an Odyn for each node, and nodes as they are deployed."""
+import contextlib
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import urllib.error
+import urllib.request
+
+from harness import (CHAIN_ID, DEADLINE_S, ROOT, Closed, Conn, Wallet, eventually, keccak256,
+                     parse_address, plain_environment, program)
+
+CONTRACTS = pathlib.Path(os.environ.get("NOVA_CONTRACTS_DIR", ROOT / "contracts"))
+ANVIL = CONTRACTS / "node_modules/.bin/anvil"
+KMS_APP, SAMPLE_APP = 49, 1001
+ACTIVE, INACTIVE = 0, 1
+ETHER = 10 ** 18
+MEASUREMENT = b"\x07" * 32
+
+
+def artifacts():
+    """Whether chain and compiled contracts are here (make -C contracts build)."""
+    return ANVIL.exists() and (CONTRACTS / "out/KMSRegistry.sol/KMSRegistry.json").exists()
+
+
+def word(value):
+    if isinstance(value, str):  # An address.
+        value = int(value, 16)
+    return value.to_bytes(32, "big")
+
+
+def encode(*values):
+    """Solidity's ABI: int, "0x" address and bytes32 (b32) are words, bytes and text are dynamic."""
+    head, tail = b"", b""
+    for value in values:
+        if isinstance(value, B32):
+            head += value
+        elif isinstance(value, bytes) or (isinstance(value, str) and not value.startswith("0x")):
+            data = value.encode() if isinstance(value, str) else value
+            head += word(32 * len(values) + len(tail))
+            tail += word(len(data)) + data + bytes(-len(data) % 32)
+        else:
+            head += word(value)
+    return head + tail
+
+
+class B32(bytes):
+    """A bytes32."""
+
+
+def calldata(signature, *values):
+    return "0x" + (keccak256(signature.encode())[:4] + encode(*values)).hex()
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def post(url, value):
+    request = urllib.request.Request(url, json.dumps(value).encode(),
+                                     {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
+        return json.loads(answer.read() or b"null")
+
+
+class Chain:
+    """anvil with a block each second, both registries, the KMS app and a sample app."""
+
+    def __init__(self):
+        self.dir = tempfile.TemporaryDirectory(prefix="nova-chain-")
+        port = free_port()
+        self.url = "http://127.0.0.1:%d" % port
+        with open(self.dir.name + "/anvil.log", "wb") as log:
+            self.process = subprocess.Popen(
+                [str(ANVIL), "--port", str(port), "--chain-id", str(CHAIN_ID), "--block-time", "1"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=plain_environment(),
+                start_new_session=True)  # npm's anvil is a script around the real one.
+        eventually("anvil answers", self._answers, every_s=0.1)
+        self.owner = self.rpc("eth_accounts")[0]
+        self.nonce = 0
+        self.deploy()
+
+    def _answers(self):
+        with contextlib.suppress(OSError):
+            return self.rpc("eth_chainId")
+
+    def close(self):
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+        self.dir.cleanup()
+
+    def signal(self, number):
+        os.killpg(self.process.pid, number)
+
+    def rpc(self, method, *params):
+        answer = post(self.url, {"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    def send(self, to, data="0x", value=0):
+        """Gives the transaction's hash; it is in no block yet."""
+        tx = {"from": self.owner, "data": data, "value": hex(value), "gas": hex(8_000_000),
+              "nonce": hex(self.nonce)}
+        if to:
+            tx["to"] = to
+        self.nonce += 1
+        return self.rpc("eth_sendTransaction", tx)
+
+    def wait(self, tx):
+        receipt = eventually("a transaction is in a block",
+                             lambda: self.rpc("eth_getTransactionReceipt", tx), every_s=0.1)
+        assert receipt["status"] == "0x1", receipt
+        return receipt
+
+    def run(self, to, signature, *values):
+        return self.wait(self.send(to, calldata(signature, *values)))
+
+    def create(self, name, *values):
+        """Gives the address; the contract is in no block yet."""
+        path, = (CONTRACTS / "out").glob("*/%s.json" % name)
+        code = json.loads(path.read_text())["bytecode"]["object"]
+        nonce = bytes([self.nonce]) if self.nonce else b"\x80"
+        self.last = self.send(None, code + encode(*values).hex())
+        return "0x" + keccak256(b"\xd6\x94" + bytes.fromhex(self.owner[2:]) + nonce)[12:].hex()
+
+    def deploy(self):
+        self.apps = self.create("NovaAppRegistry")
+        verifier = self.create("DevVerifier")
+        self.kms = self.create("KMSRegistry", self.apps)
+        self.send(self.kms, calldata("setKmsAppId(uint256)", KMS_APP))
+        for app, contract in ((KMS_APP, self.kms), (SAMPLE_APP, "0x" + "0" * 40)):
+            self.send(self.apps, calldata("createAppWithId(uint256,address,string,address)", app,
+                                          contract, "about", "0x" + "0" * 40))
+            self.send(self.apps, calldata("setVerifier(uint256,address)", app, verifier))
+            last = self.send(self.apps, calldata("enrollVersion(uint256,string,bytes32,string)",
+                                                 app, "v1", B32(MEASUREMENT), "image"))
+        self.wait(last)
+
+    def register(self, wallet, app, url="", tee_pubkey=b"\x01"):
+        proof = keccak256(MEASUREMENT + word(wallet) + keccak256(tee_pubkey))
+        self.run(self.apps, "registerInstance(uint256,uint256,address,string,bytes,bytes)", app, 1,
+                 wallet, url, tee_pubkey, proof)
+
+    def stop_instance(self, wallet):
+        self.run(self.apps, "stopInstance(address)", wallet)
+
+    def set_app_status(self, app, status):
+        self.run(self.apps, "setAppStatus(uint256,uint8)", app, status)
+
+    def secret_hash(self):
+        return self.rpc("eth_call", {"to": self.kms, "data": calldata("masterSecretHash()")},
+                        "latest")
+
+    def reset_hash(self):
+        self.run(self.kms, "resetMasterSecretHash()")
+
+    def fund(self, wallet, wei=ETHER):
+        self.rpc("anvil_setBalance", wallet, hex(wei))
+
+    def freeze(self):
+        """No more blocks."""
+        self.rpc("evm_setIntervalMining", 0)
+
+    def thaw(self):
+        self.rpc("evm_setIntervalMining", 1)
+
+    def new_app(self):
+        """A wallet that may call."""
+        wallet = Wallet()
+        self.register(wallet.text, SAMPLE_APP)
+        return wallet
+
+
+class Odyn:
+    """odyn-sim on a port that it keeps over a restart."""
+
+    def __init__(self):
+        self.dir = tempfile.TemporaryDirectory(prefix="nova-odyn-")
+        self.port = free_port()
+        self.url = "http://127.0.0.1:%d" % self.port
+        self.process = None
+        self.start()
+
+    def start(self):
+        with open(self.dir.name + "/log", "ab") as log:
+            self.process = subprocess.Popen(
+                [program("odyn-sim"), "--key-file", self.dir.name + "/keys", "--port",
+                 str(self.port)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+                env=plain_environment())
+        line = self.process.stdout.readline().decode()
+        self.wallet = re.search(r"wallet=(0x[0-9a-f]{40})", line).group(1)
+
+    def stop(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process.stdout.close()
+            self.process = None
+
+    def close(self):
+        self.stop()
+        self.dir.cleanup()
+
+    def tee_pubkey(self):
+        with urllib.request.urlopen(self.url + "/v1/encryption/public_key") as answer:
+            return bytes.fromhex(json.loads(answer.read())["public_key_der"][2:])
+
+    def sim(self, call, **fields):
+        """"wallet", "fault", ...: odyn-sim's own calls."""
+        answer = post(self.url + "/_sim/" + call, fields)
+        if call == "wallet":
+            with urllib.request.urlopen(self.url + "/v1/eth/address") as address:
+                self.wallet = json.loads(address.read())["address"]
+        return answer
+
+
+class LiveNode:
+    """nova-kms without --dev, with its Odyn. Its timers are short; a test may lengthen them."""
+
+    URL = "https://node.test:8443"
+
+    def __init__(self, chain, odyn=None, env=None):
+        self.chain = chain
+        self.odyn = odyn or Odyn()
+        self.env = {
+            "HELIOS_RPC_URL": chain.url, "ODYN_URL": self.odyn.url, "CHAIN_ID": str(CHAIN_ID),
+            "NOVA_APP_REGISTRY_ADDRESS": chain.apps, "KMS_REGISTRY_ADDRESS": chain.kms,
+            "KMS_APP_ID": str(KMS_APP), "NODE_URL": self.URL, "NODE_RPC_LISTEN": "127.0.0.1:0",
+            "NODE_HTTP_LISTEN": "127.0.0.1:0", "NODE_WORKERS": "2", "HASH_CONFIRMATIONS": "1",
+            "KMS_NODE_TICK_SECONDS": "1", "REGISTRY_REFRESH_SECONDS": "1",
+            "REGISTRY_CACHE_TTL_SECONDS": "60", "HEAD_STALL_SECONDS": "30"}
+        self.env.update(env or {})
+        self.process = None
+        self.start()
+
+    def register(self, url=None):
+        self.chain.register(self.odyn.wallet, KMS_APP, url or self.URL, self.odyn.tee_pubkey())
+
+    def start(self):
+        self.log = tempfile.NamedTemporaryFile(prefix="nova-live-", suffix=".log")
+        self.process = subprocess.Popen([program("nova-kms")], stdin=subprocess.DEVNULL,
+                                        stdout=self.log, stderr=self.log,
+                                        env=plain_environment(self.env))
+        self.http = parse_address(self.await_log(r"node\.start .*http=(\S+)"))
+
+    def output(self):
+        return pathlib.Path(self.log.name).read_text(errors="replace")
+
+    def await_log(self, pattern):
+        def found():
+            assert self.process.poll() is None, "the node ended:\n" + self.output()
+            return re.search(pattern, self.output())
+        return eventually(pattern, found).group(1)
+
+    def stop(self):
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            code = "killed by the test"
+        self.process = None
+        output = self.output()
+        assert code == 0, "exit %s:\n%s" % (code, output[-6000:])
+        for sign in ("Sanitizer", "runtime error:", "panic"):
+            assert sign not in output, output[-20000:]
+
+    def close(self):
+        try:
+            self.stop()
+        finally:
+            self.odyn.close()
+
+    def page(self, path):
+        """(HTTP status, JSON)"""
+        try:
+            with urllib.request.urlopen("http://%s:%d%s" % (*self.http, path),
+                                        timeout=DEADLINE_S) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
+    def metrics(self):
+        with urllib.request.urlopen("http://%s:%d/metrics" % self.http) as answer:
+            return answer.read().decode()
+
+    def await_reason(self, text):
+        """Waits until the node does not serve, for a reason with this text; gives the reason."""
+        def found():
+            code, health = self.page("/health")
+            return code == 503 and text in health["reason"] and health["reason"]
+        return self.eventually("out of service: " + text, found)
+
+    def await_ready(self):
+        self.eventually("ready", lambda: self.page("/health") == (200, {"status": "healthy"}))
+
+    def eventually(self, what, condition):
+        try:
+            return eventually(what, condition, every_s=0.1)
+        except AssertionError as error:
+            raise AssertionError("%s\n%s\n%s" % (error, self.page("/health"),
+                                                 self.output()[-6000:])) from error
+
+    def connect(self, wallet=None):
+        port = int(self.await_log(r"tls\.renew done .*port=(\d+)"))
+        return Conn(("127.0.0.1", port), pem=wallet.pem() if wallet else None)
+
+    def connect_app(self):
+        """A connection of a new caller, once the node has heard of it."""
+        wallet = self.chain.new_app()
+
+        def attempt():
+            conn = self.connect(wallet)
+            try:
+                conn.call("NodeService/GetStatus")  # Is not read before the registry has answered.
+                conn.wallet = wallet
+                return conn
+            except Closed:
+                conn.close()
+                return None
+        return self.eventually("the wallet is known", attempt)

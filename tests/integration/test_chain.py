@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A node as it is deployed, against a real EVM chain and odyn-sim: it becomes ready, leaves service for
+the one reason, and comes back. The chain and its contracts are shared; each test has its own node and
+leaves the KMS's hash as it found it: reset."""
+import signal
+import time
+
+import pytest
+
+import chain as chains
+from chain import KMS_APP, SAMPLE_APP, LiveNode, Odyn
+from harness import PERMISSION_DENIED, UNAVAILABLE, CallError, eventually, fails
+
+pytestmark = pytest.mark.skipif(not chains.artifacts(),
+                                reason="contracts are not built: make -C contracts build")
+ZERO = "0x" + "0" * 64
+
+
+@pytest.fixture(scope="module")
+def chain():
+    chain = chains.Chain()
+    yield chain
+    chain.close()
+
+
+@pytest.fixture
+def make_node(chain):
+    nodes = []
+
+    def make(odyn=None, register=True, fund=True, **env):
+        odyn = odyn or Odyn()
+        if fund:
+            chain.fund(odyn.wallet)
+        if register:
+            chain.register(odyn.wallet, KMS_APP, LiveNode.URL, odyn.tee_pubkey())
+        nodes.append(LiveNode(chain, odyn, env))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.close()
+        if chain.rpc("eth_call", {"to": chain.kms, "data": chains.calldata(
+                "isOperator(address)", node.odyn.wallet)}, "latest")[-1] == "1":
+            chain.stop_instance(node.odyn.wallet)
+    if chain.secret_hash() != ZERO:
+        chain.reset_hash()
+
+
+def check_serves(node):
+    with node.connect_app() as kms:
+        key = kms.call("Derive", path=b"p", length=32).key
+        kms.call("Put", key=b"k", value=b"v")
+        assert kms.call("Get", key=b"k").value == b"v"
+        return key
+
+
+def test_from_a_zero_hash_to_ready(chain, make_node):
+    node = make_node(register=False, fund=False)
+    node.await_reason("wallet is not registered")
+    chain.register(node.odyn.wallet, KMS_APP, LiveNode.URL, node.odyn.tee_pubkey())
+    reason = node.await_reason("the wallet needs funds")
+    assert node.odyn.wallet in reason and " wei are missing" in reason
+    assert 'reason="%s"' % reason in node.output()
+    start = reason[:reason.index("funds")]  # The amount follows the chain's fees.
+    assert node.page("/status")[1]["reason"].startswith(start)
+    with node.connect() as conn:
+        assert conn.call("NodeService/GetStatus").reason.startswith(start)
+    with node.connect_app() as kms, fails(UNAVAILABLE, start):
+        kms.call("Derive", path=b"p", length=32)
+    chain.fund(node.odyn.wallet)
+    node.await_ready()
+    status = node.page("/status")[1]["node"]
+    assert status["master_secret_hash"] == chain.secret_hash() != ZERO
+    assert status["tee_wallet"] == node.odyn.wallet
+    assert status["is_operator"] is True
+    assert chain.rpc("eth_getTransactionCount", node.odyn.wallet, "latest") == "0x1"
+    check_serves(node)
+    # A node that comes back without the secret cannot have it from anybody, and says so.
+    node.stop()
+    node.start()
+    node.await_reason("fetching the master secret with the hash on chain from a peer: "
+                      "no other member can be asked")
+    assert node.page("/health/live")[0] == 200
+    assert chain.rpc("eth_getTransactionCount", node.odyn.wallet, "latest") == "0x1"
+
+
+def test_membership_is_lost_and_won(chain, make_node):
+    node = make_node()
+    node.await_ready()
+    key = check_serves(node)
+    with node.connect_app() as kms:
+        kms.call("Derive", path=b"p", length=32)
+        chain.set_app_status(KMS_APP, chains.INACTIVE)
+        reason = node.await_reason("app is INACTIVE")
+        with fails(UNAVAILABLE, reason):
+            kms.call("Derive", path=b"p", length=32)
+        chain.set_app_status(KMS_APP, chains.ACTIVE)
+        node.await_ready()
+        kms.call("Derive", path=b"p", length=32)
+    chain.run(chain.apps, "setTeePubkey(address,bytes)", node.odyn.wallet, b"\x02" * 120)
+    node.await_reason("the registered teePubkey is not this enclave's")
+    chain.run(chain.apps, "setTeePubkey(address,bytes)", node.odyn.wallet, node.odyn.tee_pubkey())
+    node.await_ready()
+    chain.stop_instance(node.odyn.wallet)
+    node.await_reason("instance is STOPPED")
+    node.register(url="https://elsewhere.test:8443")
+    node.await_reason("the registered instanceUrl is not NODE_URL")
+    chain.stop_instance(node.odyn.wallet)
+    node.register()
+    node.await_ready()
+    # The secret was held all the while.
+    with node.connect_app() as kms:
+        assert kms.call("WhoAmI").app_id == SAMPLE_APP
+        assert kms.call("Derive", path=b"p", length=32).key == key
+    assert "adopted" in node.output() and node.output().count("bootstrap.secret") == 1
+
+
+def test_hash_reset_while_running(chain, make_node):
+    node = make_node()
+    node.await_ready()
+    key, before = check_serves(node), chain.secret_hash()
+    chain.reset_hash()
+    # It submits its own secret's hash again; how long it is out of service depends on its ticks.
+    eventually("the hash is set again", lambda: chain.secret_hash() == before, every_s=0.2)
+    node.await_ready()
+    assert check_serves(node) == key
+    assert node.output().count("bootstrap.secret") == 1
+
+
+def test_caller_is_revoked(chain, make_node):
+    node = make_node()
+    node.await_ready()
+    with node.connect_app() as kms:
+        kms.call("Derive", path=b"p", length=32)
+        chain.stop_instance(kms.wallet.text)
+        revoked_at = time.monotonic()
+
+        def refused():
+            try:
+                kms.call("Derive", path=b"p", length=32)
+            except CallError as error:
+                return error
+            return None
+        error = node.eventually("the caller is refused", refused)
+        assert time.monotonic() - revoked_at < 15
+        assert error.code == PERMISSION_DENIED and "STOPPED" in error.message
+        node.eventually("the revocation is measured",
+                        lambda: "nova_kms_revocation_seconds_count 1\n" in node.metrics())
+
+
+def test_chain_stops_and_resumes(chain, make_node):
+    node = make_node(REGISTRY_CACHE_TTL_SECONDS="6")
+    node.await_ready()
+    with node.connect_app() as kms:
+        kms.call("Derive", path=b"p", length=32)
+        chain.signal(signal.SIGSTOP)
+        try:
+            kms.call("Derive", path=b"p", length=32)
+            started_at = time.monotonic()
+            assert node.page("/health")[0] == 200
+            assert time.monotonic() - started_at < 2, "pages do not wait for the chain"
+            reason = node.await_reason(" is not known")
+            with fails(UNAVAILABLE, reason[:40]):
+                kms.call("Derive", path=b"p", length=32)
+        finally:
+            chain.signal(signal.SIGCONT)
+        node.await_ready()
+        eventually("the caller is known again", lambda: call_or_none(kms), every_s=0.2)
+
+
+def call_or_none(kms):
+    try:
+        return kms.call("Derive", path=b"p", length=32).key
+    except CallError:
+        return None
+
+
+def test_frozen_head(chain, make_node):
+    node = make_node(REGISTRY_CACHE_TTL_SECONDS="6", HEAD_STALL_SECONDS="3")
+    node.await_ready()
+    with node.connect_app() as kms:
+        kms.call("Derive", path=b"p", length=32)
+        chain.freeze()
+        try:
+            node.await_reason(" is not known")
+            assert call_or_none(kms) is None
+        finally:
+            chain.thaw()
+        node.await_ready()
+        eventually("the caller is known again", lambda: call_or_none(kms), every_s=0.2)
+
+
+def test_odyn_gone_and_back(chain, make_node):
+    odyn = Odyn()
+    odyn.stop()
+    node = make_node(odyn=odyn, register=False)
+    node.await_reason("waiting for the enclave's wallet and key from Odyn: ")
+    odyn.start()
+    node.register()
+    node.await_ready()
+    odyn.stop()
+    key = check_serves(node)
+    node.eventually("Odyn is missed", lambda: "failed task=IDENTITY" in node.output())
+    assert node.page("/health")[0] == 200, "a wallet once proven needs no Odyn"
+    odyn.start()
+    assert check_serves(node) == key
+
+
+def test_odyn_has_another_wallet(chain, make_node):
+    node = make_node()
+    node.await_ready()
+    key, former = check_serves(node), node.odyn.wallet
+    node.odyn.sim("wallet")
+    reason = node.await_reason("wallet is not registered")
+    assert node.odyn.wallet in reason and former not in reason
+    assert "identity.changed" in node.output()
+    chain.stop_instance(former)
+    node.register()
+    node.await_ready()
+    assert node.page("/status")[1]["node"]["tee_wallet"] == node.odyn.wallet
+    assert check_serves(node) == key
+
+
+def test_odyn_hangs(chain, make_node):
+    node = make_node()
+    node.await_ready()
+    with node.connect_app() as kms:
+        node.odyn.sim("fault", path="*", hang=True)
+        chain.signal(signal.SIGSTOP)
+        try:
+            slowest_s = 0
+            for _ in range(20):
+                started_at = time.monotonic()
+                assert node.page("/health")[0] == 200
+                kms.call("Derive", path=b"p", length=32)
+                slowest_s = max(slowest_s, time.monotonic() - started_at)
+                time.sleep(0.05)
+            assert slowest_s < 1, "nothing that serves waits for Odyn or the chain"
+        finally:
+            chain.signal(signal.SIGCONT)
+            node.odyn.sim("clear")
