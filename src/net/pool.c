@@ -154,11 +154,10 @@ static void hand_over(struct net_pool *pool, struct net_conn *conn) {
         pool_bury(s);
         return;
     }
+    count_handshake(pool, NET_HANDSHAKE_OK); /* Before anybody can see it served. */
+    atomic_fetch_add_explicit(&pool->server->conn_total, 1, memory_order_relaxed);
     s->mail = (struct mail){ .fn = session_arrive, .arg = s };
-    if (mailbox_put(&s->worker->mailbox, &s->mail)) {
-        count_handshake(pool, NET_HANDSHAKE_OK);
-        atomic_fetch_add_explicit(&pool->server->conn_total, 1, memory_order_relaxed);
-    } else {
+    if (!mailbox_put(&s->worker->mailbox, &s->mail)) {
         pool_bury(s);
     }
     conn_left(pool);

@@ -73,9 +73,10 @@ struct net_worker_cfg {
 };
 
 struct net_server_cfg {
-    const char *host;       /* IPv4 or IPv6 address, or "localhost". Lent for net_server_start. */
-    uint16_t port;          /* 0: any free one; see net_server_port. */
-    struct tls_config *tls; /* One reference is added. NULL: net_server_set_tls before it listens. */
+    const char *host; /* IPv4 or IPv6 address, or "localhost". Lent for net_server_start. */
+    uint16_t port;    /* 0: any free one; see net_server_port. */
+    struct tls_config
+        *tls; /* One reference is added. NULL: net_server_set_tls before it listens. */
     uint64_t identity_skew_ms; /* Connections end when the peer's binding has, plus this. */
 
     uint32_t worker_count;              /* 0: the CPUs, at most NET_WORKER_COUNT_MAX. */

@@ -56,7 +56,8 @@ struct mail {
 
 struct mailbox {
     _Atomic(struct mail *) first; /* The newest. */
-    uv_async_t wake;
+    uv_poll_t poll;
+    int fd; /* An eventfd. */
 };
 RC mailbox_init(struct mailbox *m, uv_loop_t *loop);
 /* Runs mail->fn(mail->arg) on the loop. mail is the caller's, until then. False when the mailbox is
@@ -64,7 +65,7 @@ RC mailbox_init(struct mailbox *m, uv_loop_t *loop);
 bool mailbox_put(struct mailbox *m, struct mail *mail);
 /* The same with a mail of its own. False also when memory is out. */
 bool mailbox_post(struct mailbox *m, void (*fn)(void *arg), void *arg);
-/* Refuses further mail and runs what is there; closes the async handle. When the loop's thread has
+/* Refuses further mail and runs what is there; closes the handle. When the loop's thread has
  * ended and no other thread posts any more. */
 void mailbox_close(struct mailbox *m);
 
