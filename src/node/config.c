@@ -63,7 +63,7 @@ static const struct config_row common_rows[] = {
            "How long an answer of the registry counts while the registry cannot be read."),
     NUMBER("HEAD_STALL_SECONDS", head_stall_s, "30", 1, 3600,
            "A chain head that has not moved for so long counts as unreadable."),
-    NUMBER("HASH_CONFIRMATIONS", hash_confirmations, "3", 0, 1000,
+    NUMBER("HASH_CONFIRMATIONS", hash_confirmations, "3", 1, 1000,
            "Blocks above the one the master secret's hash is read at."),
     NUMBER("KMS_NODE_TICK_SECONDS", tick_s, "60", 1, 3600,
            "How often membership and the master secret's hash are checked."),
@@ -281,6 +281,16 @@ static void refuse_rows(config_get_fn get, void *ctx, char errors[static CONFIG_
     }
 }
 
+static void check_chain(const struct node_config *c, char errors[static CONFIG_ERRORS_BYTES]) {
+    if (!config_build_allows_rpc(c->helios_rpc_url)) {
+        add_error(
+            errors,
+            "HELIOS_RPC_URL=%s: not allowed; a %s build believes only the light client beside "
+            "it, on 127.0.0.1, ::1 or localhost\n",
+            c->helios_rpc_url, config_build_name());
+    }
+}
+
 static const char *no_variable(void *ctx, const char *name) {
     (void)ctx;
     (void)name;
@@ -352,6 +362,7 @@ RC config_load(struct node_config *out, config_get_fn get, void *ctx,
     load_rows(out, config_build_rows(), get, ctx, errors);
     config_build_apply(out);
     refuse_rows(get, ctx, errors);
+    check_chain(out, errors);
     check_together(out, errors);
     return errors[0] == '\0' ? OK : ERR(BAD_CONFIG);
 }

@@ -98,6 +98,8 @@ const char *config_build_name(void);
 void config_build_apply(struct node_config *config);
 /* Lends the names of variables that may not even be set in this build; NULL ends them. */
 const char *const *config_build_refused(void);
+/* Whether the chain may be read from this URL, which is allowed otherwise. */
+bool config_build_allows_rpc(const char *url);
 
 /* Gives the value of a variable, or NULL. */
 typedef const char *(*config_get_fn)(void *ctx, const char *name);

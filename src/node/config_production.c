@@ -31,3 +31,14 @@ const char *const *config_build_refused(void) {
     };
     return names;
 }
+
+/* Whoever answers there is believed about the chain: it must be inside the enclave. */
+bool config_build_allows_rpc(const char *url) {
+    char host[CONFIG_URL_BYTES];
+    config_url_host(url, host);
+    const struct span name = span_str(host);
+    bool is_loopback = span_equal(name, SPAN_LIT("127.0.0.1")) ||
+                       span_equal(name, SPAN_LIT("::1")) || span_equal(name, SPAN_LIT("localhost"));
+    return is_loopback &&
+           strchr(url, '@') == NULL; /* "127.0.0.1:80@host" is a user of another host. */
+}

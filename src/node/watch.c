@@ -9,6 +9,7 @@
 
 /* Until the node serves it looks often, so that it starts quickly. */
 #define WATCH_STARTING_MS 20u
+#define WATCH_BECOMING_READY_MS 250u /* On chain that takes longer, minutes even. */
 #define WATCH_MS 1000u
 #define COLLECT_MS 100u
 #define COLLECT_STEP_MAX 1000u
@@ -146,7 +147,8 @@ void node_watch_start(struct node *node) {
         node_set_gate(node, SERVICE_GATE_REGISTRY, "the registry has not been read yet");
     }
     node_set_gate(node, SERVICE_GATE_STARTING, NULL);
-    ASSERT(uv_timer_start(&node->watch_timer, watch_cb, 0, WATCH_STARTING_MS) == 0);
+    uint64_t repeat_ms = node->cfg->is_on_chain ? WATCH_BECOMING_READY_MS : WATCH_STARTING_MS;
+    ASSERT(uv_timer_start(&node->watch_timer, watch_cb, 0, repeat_ms) == 0);
 }
 
 static void collect_cb(uv_timer_t *timer) {
