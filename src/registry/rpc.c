@@ -24,6 +24,7 @@ struct rpc {
     struct curl_slist *headers;
     char *url;
     char where[WHERE_BYTES];
+    bool is_loopback;
     uint64_t next_id;
     uint8_t *body; /* The answer under way. */
     size_t body_len;
@@ -246,6 +247,16 @@ static void url_close(CURLU **url) {
     curl_url_cleanup(*url);
 }
 
+static bool is_loopback(const char *host) {
+    static const char *const names[] = { "127.0.0.1", "[::1]", "localhost" };
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (span_equal(span_str(host), span_str(names[i]))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static RC take_where(CURLU *url, struct rpc *rpc) {
     char *host = NULL;
     char *port = NULL;
@@ -253,6 +264,7 @@ static RC take_where(CURLU *url, struct rpc *rpc) {
     bool has_port = curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK;
     if (has_host && has_port) {
         char shown[WHERE_BYTES - 8];
+        rpc->is_loopback = is_loopback(host);
         (void)snprintf(rpc->where, sizeof(rpc->where), "%s:%.5s",
                        registry_escape(span_str(host), shown, sizeof(shown)), port);
     }
@@ -306,6 +318,10 @@ static RC set_options(struct rpc *rpc) {
     ENSURE(curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, body_cb) == CURLE_OK, NOMEM);
     ENSURE(curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, header_cb) == CURLE_OK, NOMEM);
     TRY(set_number(easy, CURLOPT_FOLLOWLOCATION, 0));
+    if (rpc->is_loopback) {
+        /* A proxy from the environment would have another chain behind the light client's address. */
+        TRY(set_pointer(easy, CURLOPT_PROXY, ""));
+    }
     TRY(set_number(easy, CURLOPT_NOSIGNAL, 1)); /* Threads. */
     TRY(set_number(easy, CURLOPT_TCP_KEEPALIVE, 1));
     TRY(set_number(easy, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1));

@@ -487,6 +487,21 @@ static void test_cannot_connect(void **state) {
     rpc_close(&rpc);
 }
 
+/* The environment's proxy does not come between the node and its light client. */
+static void test_loopback_needs_no_proxy(void **state) {
+    (void)state;
+    struct flaky flaky = { 0, 1 };
+    struct script_server *server = script_start(play_flaky, &flaky);
+    const struct rpc_cfg cfg = cfg_of(server->url);
+    struct rpc *rpc = NULL;
+    assert_int_equal(setenv("http_proxy", "http://127.0.0.1:1", 1), 0);
+    assert_ok(rpc_init(&rpc, &cfg, reason));
+    assert_ok(send_one(rpc));
+    assert_int_equal(unsetenv("http_proxy"), 0);
+    rpc_close(&rpc);
+    script_stop(&server);
+}
+
 /* ---- Configuration ---- */
 
 static struct cfg_row {
@@ -552,12 +567,17 @@ static void test_cfg_ranges(void **state) {
 
 int main(void) {
     static struct CMUnitTest tests[128] = {
-        cmocka_unit_test(test_answer_order),   cmocka_unit_test(test_answer_size),
-        cmocka_unit_test(test_request),        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_retries),        cmocka_unit_test(test_total),
-        cmocka_unit_test(test_cannot_connect), cmocka_unit_test(test_cfg_ranges),
+        cmocka_unit_test(test_answer_order),
+        cmocka_unit_test(test_answer_size),
+        cmocka_unit_test(test_request),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_retries),
+        cmocka_unit_test(test_total),
+        cmocka_unit_test(test_cannot_connect),
+        cmocka_unit_test(test_cfg_ranges),
+        cmocka_unit_test(test_loopback_needs_no_proxy),
     };
-    size_t count = 8;
+    size_t count = 9;
     TEST_ADD_ROWS(tests, count, test_answer, answer_rows);
     TEST_ADD_ROWS(tests, count, test_error, error_rows);
     TEST_ADD_ROWS(tests, count, test_quantity, quantity_rows);
