@@ -6,7 +6,8 @@ import os
 import pathlib
 import subprocess
 
-BUILD = pathlib.Path(os.environ.get("NOVA_BUILD_DIR", "build")).resolve()
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("NOVA_BUILD_DIR", ROOT / "build")).resolve()
 
 
 def test_bench_reports_every_call(tmp_path):
