@@ -147,11 +147,78 @@ static void test_latency(void **state) {
     free(c);
 }
 
+#define SENDER_COUNT 4
+#define MAIL_COUNT 2000
+
+struct sender {
+    struct mailbox *mailbox;
+    pthread_t thread;
+    uint32_t sent;
+    uint32_t received;
+    uint32_t order; /* Of the letters received: each must be the next one. */
+    struct letter {
+        struct sender *from;
+        uint32_t number;
+    } letters[MAIL_COUNT];
+};
+
+static void receive(void *arg) {
+    struct letter *letter = arg;
+    assert_int_equal(letter->number, letter->from->order);
+    letter->from->order++;
+    letter->from->received++;
+}
+
+static void *send_all(void *arg) {
+    struct sender *sender = arg;
+    for (uint32_t i = 0; i < MAIL_COUNT; i++) {
+        sender->letters[i] = (struct letter){ sender, i };
+        sender->sent += mailbox_post(sender->mailbox, receive, &sender->letters[i]) ? 1 : 0;
+    }
+    return NULL;
+}
+
+/* Letters of several threads at once: none is lost, and each thread's come in its order. */
+static void test_mailbox(void **state) {
+    (void)state;
+    uv_loop_t loop;
+    struct mailbox mailbox;
+    struct sender *senders = calloc(SENDER_COUNT, sizeof(*senders));
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_ok(mailbox_init(&mailbox, &loop));
+    for (size_t i = 0; i < SENDER_COUNT; i++) {
+        senders[i].mailbox = &mailbox;
+        assert_int_equal(pthread_create(&senders[i].thread, NULL, send_all, &senders[i]), 0);
+    }
+    uint32_t received = 0;
+    while (received < SENDER_COUNT * MAIL_COUNT) {
+        (void)uv_run(&loop, UV_RUN_ONCE);
+        received = 0;
+        for (size_t i = 0; i < SENDER_COUNT; i++) {
+            received += senders[i].received;
+        }
+    }
+    for (size_t i = 0; i < SENDER_COUNT; i++) {
+        assert_int_equal(pthread_join(senders[i].thread, NULL), 0);
+        assert_int_equal(senders[i].sent, MAIL_COUNT);
+    }
+    struct letter last = { &senders[0], MAIL_COUNT };
+    struct mail mail = { .fn = receive, .arg = &last };
+    assert_true(mailbox_put(&mailbox, &mail));
+    mailbox_close(&mailbox); /* Runs what is there, and takes no more. */
+    assert_int_equal(senders[0].received, MAIL_COUNT + 1);
+    assert_false(mailbox_put(&mailbox, &mail));
+    assert_false(mailbox_post(&mailbox, receive, &last));
+    assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    free(senders);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_buffer),    cmocka_unit_test(test_buffer_budget),
         cmocka_unit_test(test_deadlines), cmocka_unit_test(test_placement),
-        cmocka_unit_test(test_latency),
+        cmocka_unit_test(test_latency),   cmocka_unit_test(test_mailbox),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
