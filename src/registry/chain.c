@@ -93,6 +93,7 @@ static RC result_of(struct chain *chain, const struct rpc_batch *batch, size_t i
     return rc.err == E_DENIED ? ERR(MALFORMED) : rc;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): its callers differ in every one of the six. */
 RC chain_data_of(struct chain *chain, const struct rpc_batch *batch, size_t idx,
                  enum abi_function function, struct chain_data *out, char *reason) {
     const json_t *result = NULL;

@@ -31,7 +31,9 @@ static RC take(struct parts *parts, CURLUPart part, unsigned flags, char **out) 
 
 static void lower(char *text) {
     for (; *text != '\0'; text++) {
-        *text = *text >= 'A' && *text <= 'Z' ? (char)(*text - 'A' + 'a') : *text;
+        if (*text >= 'A' && *text <= 'Z') {
+            *text = (char)(*text - 'A' + 'a');
+        }
     }
 }
 

@@ -331,7 +331,9 @@ static void test_long_write(void **state) {
     uint8_t *plain = malloc(want);
     uint8_t *got = malloc(want + 1);
     uint8_t *out = malloc(TLS_RECORD_BYTES_MAX);
-    assert_true(plain != NULL && got != NULL && out != NULL);
+    assert_non_null(plain);
+    assert_non_null(got);
+    assert_non_null(out);
     for (size_t i = 0; i < want; i++) {
         plain[i] = (uint8_t)(i * 7);
     }
