@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tools/devnet: the chain with the contracts, the registrations, and what an operator does to them.
-Checked over JSON-RPC and with the commands that it prints."""
+"""tools/devnet: the chain with the contracts, the registrations, and what an operator does to them,
+without and with a node. Checked over JSON-RPC and with the commands that it prints."""
 import json
 import os
 import pathlib
@@ -19,10 +19,11 @@ OWNER = "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266"
 APPS = {"kms": 49, "sample": 1001}
 
 
-def devnet(directory, *words):
+def devnet(directory, *words, **environment):
     """Exit status, standard output, standard error."""
     done = subprocess.run([str(ROOT / "tools/devnet"), "--dir", str(directory), *words], cwd=ROOT,
-                          capture_output=True, text=True, timeout=2 * DEADLINE_S, check=False)
+                          env={**os.environ, **environment}, capture_output=True, text=True,
+                          timeout=2 * DEADLINE_S, check=False)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -33,12 +34,24 @@ def is_running(pid):
         return False
 
 
-class Net:
-    """A devnet that runs, whose nodes are not started."""
+def run_shown(net, pattern):
+    """The outputs of the commands that `show` prints and that match, pasted into a shell."""
+    commands = re.findall(r"^    (%s.*)$" % pattern, net.do("show"), re.M)
+    assert commands
+    return [subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True,
+                           timeout=DEADLINE_S, check=True).stdout.strip() for command in commands]
 
-    def __init__(self, directory):
+
+class Net:
+    """A devnet that runs."""
+
+    def __init__(self, directory, *options, **environment):
         self.dir = directory
-        self.up_output = self.do("up", "--no-start", "--build", str(BUILD))
+        status, self.up_output, err = devnet(directory, "up", "--build", str(BUILD), *options,
+                                             **environment)
+        if status != 0:
+            devnet(directory, "down")
+        assert status == 0, err
         self.state = json.loads((directory / "devnet.json").read_text())
         self.node = self.state["nodes"][0]
         self.pids = [p["pid"] for p in self.state["processes"]]
@@ -84,13 +97,27 @@ class Net:
         return self.call("kms_registry", "isOperator(address)", int(self.node["wallet"], 16)) == [1]
 
 
-@pytest.fixture(scope="module")
-def net(tmp_path_factory):
-    net = Net(tmp_path_factory.mktemp("devnet"))
-    yield net
+def end(net):
     net.do("down")
     assert not [pid for pid in net.pids if is_running(pid)]
     assert not (net.dir / "devnet.json").exists()
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory):
+    """Its node is registered, and not started."""
+    net = Net(tmp_path_factory.mktemp("devnet"), "--no-start")
+    yield net
+    end(net)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """Its node serves, and looks at the chain every second."""
+    net = Net(tmp_path_factory.mktemp("devnet"), "--ready-seconds", str(int(DEADLINE_S)),
+              KMS_NODE_TICK_SECONDS="1", REGISTRY_REFRESH_SECONDS="1")
+    yield net
+    end(net)
 
 
 def test_the_chain_is_the_guides_and_advances(net):
@@ -130,10 +157,8 @@ def test_the_sample_app_has_a_key_file(net):
 def test_the_printed_commands_work_when_pasted(net):
     shown = net.do("show")
     assert shown == net.up_output[net.up_output.index("\nDevnet in"):]
-    commands = re.findall(r"^    (\S+/cast call .*)$", shown, re.M)
-    answers = [subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True,
-                              check=True).stdout.strip() for command in commands]
     wallet = net.node["wallet"][2:].rjust(64, "0")
+    answers = run_shown(net, r"\S+/cast call ")
     assert answers == ["0x%064x" % 49,               # kmsAppId()
                        "0x" + OWNER[2:].rjust(64, "0"),  # OWNER()
                        "0x%064x" % 1,                # isOperator(address)
@@ -237,3 +262,60 @@ def test_a_start_that_fails_leaves_nothing_behind(tmp_path):
     port = int(re.search(r"Listening on 127\.0\.0\.1:(\d+)", log).group(1))
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), DEADLINE_S)
+
+
+# --- with a node ----------------------------------------------------------------------------------
+
+def chain_hash(net):
+    return net.call("kms_registry", "masterSecretHash()")[0]
+
+
+def health(net):
+    return json.loads(run_shown(net, r"curl \S+/health")[0])
+
+
+def sample_derives(net):
+    """The exit status of the printed command."""
+    command = re.search(r"^    (.* derive disk)$", net.do("show"), re.M).group(1)
+    return subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True,
+                          timeout=DEADLINE_S, check=False).returncode
+
+
+def test_up_waits_until_the_node_is_ready(served):
+    assert "==> node-1 is ready" in served.up_output
+    assert health(served) == {"status": "healthy"}
+    status = json.loads(run_shown(served, r"curl \S+/status")[0])
+    assert status["node"]["tee_wallet"] == served.node["wallet"]
+    assert status["node"]["is_operator"] is True
+    assert int(status["node"]["master_secret_hash"], 16) == chain_hash(served) != 0
+    assert re.search(r"node-1 +ready", served.do("status"))
+
+
+def test_the_printed_novakmsctl_derives_the_sample_apps_key(served):
+    whoami, key = run_shown(served, r"\S*novakmsctl ")
+    assert served.state["sample_app"]["wallet"] in whoami
+    assert re.fullmatch("[0-9a-f]{64}", key)
+
+
+def test_a_stopped_app_is_cut_off(served):
+    served.do("stop-instance", "sample")
+    eventually("the refusal", lambda: sample_derives(served) == 4, every_s=0.2)
+    served.do("register-instance", "sample", "1")
+    eventually("the key again", lambda: sample_derives(served) == 0, every_s=0.2)
+
+
+def test_after_a_reset_the_node_sets_its_hash_again(served):
+    before = chain_hash(served)
+    served.do("reset-hash")
+    eventually("the same hash", lambda: chain_hash(served) == before)
+    eventually("the node", lambda: health(served)["status"] == "healthy", every_s=0.2)
+
+
+def test_a_revoked_version_takes_the_node_out_of_service(served):
+    served.do("revoke-version", "kms", "1")
+    eventually("the reason", lambda: health(served)["status"] == "unavailable", every_s=0.2)
+    assert re.search(r"node-1 +not ready: .+", served.do("status"))
+    served.do("enroll-version", "kms")
+    served.do("stop-instance", "node-1")
+    served.do("register-instance", "node-1", "2")
+    eventually("the node", lambda: health(served)["status"] == "healthy", every_s=0.2)
