@@ -20,6 +20,7 @@ ANVIL = CONTRACTS / "node_modules/.bin/anvil"
 KMS_APP, SAMPLE_APP = 49, 1001
 ACTIVE, INACTIVE = 0, 1
 ETHER = 10 ** 18
+ZERO_ADDRESS = "0x" + "0" * 40
 MEASUREMENT = b"\x07" * 32
 
 
@@ -132,16 +133,19 @@ class Chain:
 
     def deploy(self):
         self.apps = self.create("NovaAppRegistry")
-        verifier = self.create("DevVerifier")
+        self.verifier = self.create("DevVerifier")
         self.kms = self.create("KMSRegistry", self.apps)
         self.send(self.kms, calldata("setKmsAppId(uint256)", KMS_APP))
-        for app, contract in ((KMS_APP, self.kms), (SAMPLE_APP, "0x" + "0" * 40)):
-            self.send(self.apps, calldata("createAppWithId(uint256,address,string,address)", app,
-                                          contract, "about", "0x" + "0" * 40))
-            self.send(self.apps, calldata("setVerifier(uint256,address)", app, verifier))
-            last = self.send(self.apps, calldata("enrollVersion(uint256,string,bytes32,string)",
-                                                 app, "v1", B32(MEASUREMENT), "image"))
-        self.wait(last)
+        self.add_app(KMS_APP, self.kms)
+        self.wait(self.add_app(SAMPLE_APP))
+
+    def add_app(self, app, contract=ZERO_ADDRESS):
+        """With version 1; gives the last transaction."""
+        self.send(self.apps, calldata("createAppWithId(uint256,address,string,address)", app,
+                                      contract, "about", ZERO_ADDRESS))
+        self.send(self.apps, calldata("setVerifier(uint256,address)", app, self.verifier))
+        return self.send(self.apps, calldata("enrollVersion(uint256,string,bytes32,string)", app,
+                                             "v1", B32(MEASUREMENT), "image"))
 
     def register(self, wallet, app, url="", tee_pubkey=b"\x01"):
         proof = keccak256(MEASUREMENT + word(wallet) + keccak256(tee_pubkey))
@@ -170,12 +174,6 @@ class Chain:
 
     def thaw(self):
         self.rpc("evm_setIntervalMining", 1)
-
-    def new_app(self):
-        """A wallet that may call."""
-        wallet = Wallet()
-        self.register(wallet.text, SAMPLE_APP)
-        return wallet
 
 
 class Odyn:
@@ -315,9 +313,10 @@ class LiveNode:
         port = int(self.await_log(r"tls\.renew done .*port=(\d+)"))
         return Conn(("127.0.0.1", port), pem=wallet.pem() if wallet else None)
 
-    def connect_app(self):
+    def connect_app(self, app=SAMPLE_APP):
         """A connection of a new caller, once the node has heard of it."""
-        wallet = self.chain.new_app()
+        wallet = Wallet()
+        self.chain.register(wallet.text, app)
 
         def attempt():
             conn = self.connect(wallet)

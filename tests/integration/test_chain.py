@@ -9,7 +9,7 @@ import pytest
 
 import chain as chains
 from chain import KMS_APP, SAMPLE_APP, LiveNode, Odyn
-from harness import PERMISSION_DENIED, UNAVAILABLE, CallError, eventually, fails
+from harness import PERMISSION_DENIED, UNAVAILABLE, CallError, Wallet, eventually, fails
 
 pytestmark = pytest.mark.skipif(not chains.artifacts(),
                                 reason="contracts are not built: make -C contracts build")
@@ -134,18 +134,45 @@ def test_caller_is_revoked(chain, make_node):
         kms.call("Derive", path=b"p", length=32)
         chain.stop_instance(kms.wallet.text)
         revoked_at = time.monotonic()
-
-        def refused():
-            try:
-                kms.call("Derive", path=b"p", length=32)
-            except CallError as error:
-                return error
-            return None
-        error = node.eventually("the caller is refused", refused)
+        error = await_refusal(node, kms)
         assert time.monotonic() - revoked_at < 15
         assert error.code == PERMISSION_DENIED and "STOPPED" in error.message
         node.eventually("the revocation is measured",
                         lambda: "nova_kms_revocation_seconds_count 1\n" in node.metrics())
+
+
+def await_refusal(node, kms):
+    def refused():
+        try:
+            kms.call("Derive", path=b"p", length=32)
+        except CallError as error:
+            return error
+        return None
+    return node.eventually("the caller is refused", refused)
+
+
+def test_version_and_proof_of_a_caller(chain, make_node):
+    node, app = make_node(), 2 ** 63 + 5
+    node.await_ready()
+    chain.wait(chain.add_app(app))
+    with node.connect_app(app) as kms:
+        chain.run(chain.apps, "deprecateVersion(uint256,uint256)", app, 1)
+        assert kms.call("WhoAmI").app_id == app
+        kms.call("Derive", path=b"p", length=32)
+        chain.run(chain.apps, "revokeVersion(uint256,uint256)", app, 1)
+        assert "version is REVOKED" in await_refusal(node, kms).message
+    chain.run(chain.apps, "setVerifier(uint256,address)", SAMPLE_APP, chains.ZERO_ADDRESS)
+    try:
+        wallet = Wallet()
+        chain.register(wallet.text, SAMPLE_APP)
+
+        def refusal():
+            with node.connect(wallet) as conn:
+                goaway = conn.drain()
+                return goaway if "not registered" not in goaway.reason else None
+        assert "instance is not zk-verified" in node.eventually("a refusal", refusal).reason
+    finally:
+        chain.run(chain.apps, "setVerifier(uint256,address)", SAMPLE_APP, chain.verifier)
 
 
 def test_chain_stops_and_resumes(chain, make_node):
