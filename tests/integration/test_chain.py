@@ -11,13 +11,12 @@ import chain as chains
 from chain import KMS_APP, SAMPLE_APP, LiveNode, Odyn
 from harness import PERMISSION_DENIED, UNAVAILABLE, CallError, Wallet, eventually, fails
 
-pytestmark = pytest.mark.skipif(not chains.artifacts(),
-                                reason="contracts are not built: make -C contracts build")
 ZERO = "0x" + "0" * 64
 
 
 @pytest.fixture(scope="module")
 def chain():
+    assert chains.artifacts(), "the contracts are not built: make -C contracts build"
     chain = chains.Chain()
     yield chain
     chain.close()
