@@ -53,7 +53,7 @@ if(NOVA_ANALYZE)
   target_compile_options(nova_flags INTERFACE
     -O2 -g -fPIC -fanalyzer -Wno-analyzer-use-of-uninitialized-value)
 elseif(NOVA_COVERAGE)
-  target_compile_options(nova_flags INTERFACE -O0 -g -fPIC --coverage)
+  target_compile_options(nova_flags INTERFACE -O1 -g -fPIC --coverage)
   target_link_options(nova_flags INTERFACE --coverage)
 elseif(NOVA_SANITIZE STREQUAL "")
   target_compile_options(nova_flags INTERFACE
