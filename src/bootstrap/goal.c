@@ -186,6 +186,7 @@ static const char *text_of(const struct bootstrap *b) {
     if (b->state == BOOTSTRAP_WAITING && bootstrap_hash_is_zero(&b->hashes.latest)) {
         return "waiting for the member that holds a master secret to set its hash on chain";
     }
+    ASSERT(b->state < BOOTSTRAP_STATE_COUNT);
     return texts[b->state];
 }
 
