@@ -13,8 +13,8 @@
 #include "net/server_internal.h"
 
 #define CLOSE_TURNS_MAX 100
-/* Several round trips and the computing in between. */
-#define SLOW_HANDSHAKE_MS 1500u
+/* Without a byte from the peer, in the middle of a handshake. */
+#define SILENT_HANDSHAKE_MS 2000u
 /* What a handshake under way has left when the server stops. */
 #define DRAIN_HANDSHAKE_MS 1000u
 
@@ -261,22 +261,22 @@ static bool is_flooded(const struct net_pool *pool) {
     return count >= server->cfg.conn_count_max && pool->conn_count >= pool->conn_count_max / 2;
 }
 
-/* Whether somebody waits in the kernel's queue. */
-static bool has_newcomer(const struct net_pool *pool) {
-    struct pollfd p = { .fd = pool->server->listen_fd, .events = POLLIN };
+/* Whether a connection, or bytes on one, wait in the kernel. */
+static bool is_readable(int fd) {
+    struct pollfd p = { .fd = fd, .events = POLLIN };
     return poll(&p, 1, 0) > 0;
 }
 
-/* Silent peers cannot keep others out: when the pool is full and somebody waits, the handshakes that
- * have lasted longer than a good one needs make room. */
+/* Silent peers cannot keep others out: when the pool is full and somebody waits, they make room. Not
+ * those whose bytes wait for us to have time: a crowd is slow without being at fault. */
 static void make_room(struct net_pool *pool) {
     uint64_t now_ms = uv_now(&pool->loop);
     uint32_t closed_count = 0;
     for (struct net_conn *conn = pool->io->conns; conn != NULL; conn = conn->next) {
-        bool is_slow =
-            conn->state == CONN_HANDSHAKE && now_ms - conn->created_at_ms >= SLOW_HANDSHAKE_MS;
-        if (is_slow && closed_count < ACCEPT_BATCH_MAX) {
-            net_conn_close(conn, ERR(TIMEOUT), "slower than the others who wait");
+        bool is_silent = conn->state == CONN_HANDSHAKE &&
+                         now_ms - conn->read_at_ms >= SILENT_HANDSHAKE_MS && !is_readable(conn->fd);
+        if (is_silent && closed_count < ACCEPT_BATCH_MAX) {
+            net_conn_close(conn, ERR(TIMEOUT), "silent while others wait");
             closed_count++;
         }
     }
@@ -284,7 +284,7 @@ static void make_room(struct net_pool *pool) {
 
 static void on_retry(uv_timer_t *timer) {
     struct net_pool *pool = timer->data;
-    if (pool->conn_count >= pool->conn_count_max && has_newcomer(pool)) {
+    if (pool->conn_count >= pool->conn_count_max && is_readable(pool->server->listen_fd)) {
         make_room(pool);
     }
     update_listener(pool);
