@@ -111,6 +111,7 @@ static RC run_kind(struct bench *bench, const struct bench_node *node, const str
 static RC fill(struct bench *bench, const struct bench_node *node) {
     struct load_cfg cfg = bench_load(bench, node);
     cfg.warmup_ms = 0;
+    cfg.duration_ms = 600000; /* The count ends it. */
     cfg.request_count = KEY_COUNT;
     struct workload work = {
         .kind = WORKLOAD_PUT, .value_bytes = VALUE_BYTES, .key_count = KEY_COUNT, .in_order = true
