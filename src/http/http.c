@@ -272,13 +272,12 @@ static void answer_parse_error(struct http *http) {
     }
 }
 
-/* Feeds the parser as much as may belong to one head. Gives the number of bytes taken. */
-static size_t parse_some(struct http *http, struct span in) {
-    size_t room = HTTP_HEAD_BYTES_MAX - http->head_len;
-    size_t len = in.len < room ? in.len : room;
+/* Feeds the parser one byte: it reports a run of bytes (a target, a header) only at its end or at
+ * the end of its input, so that with more at a time the peer's packets would decide which of two
+ * faults in a request is met first, and answered. */
+static void parse_byte(struct http *http, const uint8_t *byte) {
     http->complete = false;
-    size_t taken = http_parser_execute(&http->parser, &settings, (const char *)in.ptr, len);
-    http->head_len += taken;
+    http->head_len += http_parser_execute(&http->parser, &settings, (const char *)byte, 1);
     enum http_errno error = HTTP_PARSER_ERRNO(&http->parser);
     if (http->complete) {
         http_parser_pause(&http->parser, 0);
@@ -290,13 +289,11 @@ static size_t parse_some(struct http *http, struct span in) {
         http->finished = true;
         append_failure(http, 431, "request line and headers must have at most 8192 bytes");
     }
-    return taken;
 }
 
 RC http_input(struct http *http, struct span in) {
-    while (in.len > 0 && !http->finished) {
-        size_t taken = parse_some(http, in);
-        in = (struct span){ in.ptr + taken, in.len - taken };
+    for (size_t i = 0; i < in.len && !http->finished; i++) {
+        parse_byte(http, in.ptr + i);
     }
     ENSURE(!http->pending.failed, NOMEM);
     return OK;
