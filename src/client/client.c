@@ -106,9 +106,12 @@ static RC add_server(struct novakms *client, const struct novakms_cfg *cfg, cons
                    NOVAKMS_SERVER_COUNT_MAX);
         return ERR(INVALID);
     }
+    const struct net_proxy *proxy = NULL;
+    TRY(client_proxy_choose(&client->proxy, target, &proxy, why));
     const struct net_channel_cfg channel_cfg = {
         .io = client->io,
         .target = target,
+        .proxy = proxy,
         .tls = client->tls,
         .check = client_trust_check,
         .check_ctx = &client->trust,
@@ -164,6 +167,7 @@ static RC fill(struct novakms *client, const struct novakms_cfg *cfg, struct sta
     client->timeout_ms = cfg->timeout_ms == 0 ? NOVAKMS_TIMEOUT_DEFAULT_MS : cfg->timeout_ms;
     client->attempt_count_max =
         cfg->attempt_count_max == 0 ? CLIENT_ATTEMPT_COUNT_DEFAULT : cfg->attempt_count_max;
+    client_proxy_init(&client->proxy, cfg);
     TRY(client_trust_init(&client->trust, cfg->registry_path, cfg->server_wallets, why));
     TRY(client_identity_init(&client->identity, cfg, why));
     TRY(random_mbedtls_init());
@@ -176,6 +180,7 @@ static void free_client(struct novakms *client) {
     identity_credential_close(&client->credential);
     tls_config_close(&client->tls);
     client_identity_close(&client->identity);
+    net_proxy_close(&client->proxy.proxy);
     if (client->owns_loop) {
         int error = uv_loop_close(client->loop);
         ASSERT(error == 0); /* Every handle was closed and the loop ran. */

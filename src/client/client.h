@@ -11,6 +11,7 @@
 #include "identity/credential.h"
 #include "identity/keyfile.h"
 #include "net/channel.h"
+#include "net/proxy.h"
 #include "novakms/v1/frame.pb-c.h"
 #include "registry/registry.h"
 
@@ -62,6 +63,21 @@ struct client_identity {
 RC client_identity_init(struct client_identity *identity, const struct novakms_cfg *cfg,
                         struct status *why);
 void client_identity_close(struct client_identity *identity);
+
+/* ---- How servers are reached (proxy.c) ---- */
+
+struct client_proxy {
+    struct net_proxy proxy;
+    bool is_from_environment;
+    struct status why; /* What is wrong with it. */
+};
+
+/* Reads cfg, or else the environment. Zeroed before; net_proxy_close takes its proxy. */
+void client_proxy_init(struct client_proxy *proxy, const struct novakms_cfg *cfg);
+/* Lends the proxy for a server, as long as *proxy is there; NULL for none. A proxy of the
+ * environment, good or bad, is never between us and our own machine. INVALID with *why. */
+RC client_proxy_choose(const struct client_proxy *proxy, const char *target_text,
+                       const struct net_proxy **out, struct status *why);
 
 /* ---- Where things are (dev.c) ---- */
 
@@ -163,6 +179,7 @@ struct novakms {
 
     struct client_trust trust;
     struct client_identity identity;
+    struct client_proxy proxy;
     uint64_t chain_id;
     uint32_t timeout_ms;
     uint32_t attempt_count_max;

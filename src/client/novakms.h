@@ -140,12 +140,20 @@ struct novakms_cfg {
     /* For calls that name none. NOVAKMS_TIMEOUT_DEFAULT_MS when 0; the largest is
      * NOVAKMS_TIMEOUT_MAX_MS. */
     uint32_t timeout_ms;
-    /* For TCP and for the TLS handshake each, 5000 when 0. */
+    /* For TCP (with a proxy's answer) and for the TLS handshake each, 5000 when 0. */
     uint32_t connect_timeout_ms;
     /* Tries of a call that is safe to repeat, the first included; 4 when 0, at most 16. */
     uint32_t attempt_count_max;
     /* Idle time after which a connection is probed with a ping; 0 means never. */
     uint32_t keepalive_ms;
+    /* The HTTP proxy through which servers are reached (CONNECT): "http://[user:password@]host:port",
+     * "" for none. NULL: what https_proxy or HTTPS_PROXY of the environment says, which does not
+     * count for localhost and loopback addresses. */
+    const char *proxy;
+    /* Servers that are reached without it, between commas: names, which stand for all below them
+     * too, addresses, ranges of addresses (10.0.0.0/8) or "*"; each with ":port" if only that one.
+     * NULL: none, or with the environment's proxy its no_proxy or NO_PROXY. */
+    const char *no_proxy;
 };
 
 /* Gives *out, a client that runs its own loop inside the calls made on it; NULL on failure, with a

@@ -239,6 +239,7 @@ void channel_want_link(struct net_channel *c) {
     }
     const struct net_dial_cfg cfg = { .loop = c->timer.loop,
                                       .target = &c->target,
+                                      .proxy = c->cfg.proxy,
                                       .timeout_ms = c->cfg.connect_timeout_ms };
     struct rc rc = net_dial_start(&c->dial, &cfg, c, on_dial);
     if (rc.err != E_OK) {

@@ -38,11 +38,12 @@ struct net_channel; /* Opaque. */
 struct net_channel_cfg {
     struct net_io *io;             /* Lent until the channel's memory is gone. */
     const char *target;            /* "host:port" or "[IPv6]:port". Copied. */
+    const struct net_proxy *proxy; /* Lent until the channel's memory is gone. NULL: none. */
     struct tls_config *tls;        /* Of a client. One reference is added. */
     tls_check_cb check;            /* Judges the server's wallet; required. */
     void *check_ctx;               /* Lent until the channel's memory is gone. */
     uint32_t timeout_ms;           /* For calls, see net_channel_set_timeout. 0: the default. */
-    uint32_t connect_timeout_ms;   /* Lookup and TCP. 0: 5 s. */
+    uint32_t connect_timeout_ms;   /* Lookup, TCP and the proxy's answer. 0: 5 s. */
     uint32_t handshake_timeout_ms; /* 0: 5 s. */
     uint32_t recheck_ms;   /* A connection in use is judged by check again this often. 0: never. */
     uint32_t keepalive_ms; /* Silence after which the server is asked whether it is there, and

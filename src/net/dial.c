@@ -10,10 +10,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "net/tunnel.h"
+
 /* Handles are embedded, so the struct lives until the last of them is closed: handle_count. */
 struct net_dial {
     uv_loop_t *loop;
     struct net_target target;
+    struct net_target hop;     /* Whom the socket is connected to: the target, or the proxy. */
+    struct net_tunnel *tunnel; /* NULL when there is no proxy between. */
     uint32_t timeout_ms;
     net_dial_cb dial_cb;
     void *ctx;
@@ -80,6 +84,7 @@ static void finish(struct net_dial *d) {
     if (d->closed_cb != NULL) {
         d->closed_cb(d->closed_ctx);
     }
+    net_tunnel_close(&d->tunnel);
     free(d);
 }
 
@@ -119,8 +124,11 @@ static void end(struct net_dial *d) {
 
 static void end_failed(struct net_dial *d, const char *what) {
     char text[NET_TARGET_BYTES];
-    status_set(&d->why, STATUS_UNAVAILABLE, "cannot connect to %s: %s",
-               net_target_format(&d->target, text), what);
+    char hop_text[NET_TARGET_BYTES];
+    bool is_direct = d->tunnel == NULL;
+    status_set(&d->why, STATUS_UNAVAILABLE, "cannot connect to %s%s%s: %s",
+               net_target_format(&d->target, text), is_direct ? "" : " through the proxy at ",
+               is_direct ? "" : net_target_format(&d->hop, hop_text), what);
     end(d);
 }
 
@@ -140,6 +148,42 @@ static void try_from_here(struct net_dial *d, int last_error) {
     end_failed(d, strerror(error));
 }
 
+static void end_connected(struct net_dial *d) {
+    const int on = 1;
+    (void)setsockopt(d->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    d->result_fd = d->fd;
+    d->fd = -1;
+    end(d);
+}
+
+static void on_proxy(uv_poll_t *poll, int status, int events);
+
+static void await_proxy(struct net_dial *d) {
+    int events = net_tunnel_wants_to_write(d->tunnel) ? UV_WRITABLE : UV_READABLE;
+    int error = uv_poll_start(d->poll, events, on_proxy);
+    if (error != 0) {
+        end_failed(d, uv_strerror(error));
+    }
+}
+
+static void on_proxy(uv_poll_t *poll, int status, int events) {
+    (void)status; /* The socket says more when it is used. */
+    (void)events;
+    struct net_dial *d = poll->data;
+    struct status why = { 0 };
+    (void)uv_poll_stop(poll);
+    struct rc rc = net_tunnel_step(d->tunnel, d->fd, &why);
+    if (rc.err == E_OK) {
+        end_connected(d);
+    } else if (rc.err == E_AGAIN) {
+        await_proxy(d);
+    } else {
+        char what[STATUS_TEXT_BYTES];
+        (void)snprintf(what, sizeof(what), "it %.*s", STATUS_TEXT_BYTES - 4, why.text);
+        end_failed(d, what);
+    }
+}
+
 static void on_writable(uv_poll_t *poll, int status, int events) {
     (void)events;
     struct net_dial *d = poll->data;
@@ -157,11 +201,11 @@ static void on_writable(uv_poll_t *poll, int status, int events) {
         try_from_here(d, error);
         return;
     }
-    const int on = 1;
-    (void)setsockopt(d->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    d->result_fd = d->fd;
-    d->fd = -1;
-    end(d);
+    if (d->tunnel == NULL) {
+        end_connected(d);
+    } else {
+        await_proxy(d);
+    }
 }
 
 static int attempt(struct net_dial *d) {
@@ -227,12 +271,12 @@ static void on_lookup(uv_getaddrinfo_t *lookup, int status, struct addrinfo *lis
     try_from_here(d, 0);
 }
 
-/* Whether the host is an address, which is then the one to try. */
+/* Whether the hop's host is an address, which is then the one to try. */
 static bool set_numeric(struct net_dial *d) {
-    int port = d->target.port;
+    int port = d->hop.port;
     d->address_count = 1;
-    return uv_ip4_addr(d->target.host, port, (struct sockaddr_in *)&d->addresses[0]) == 0 ||
-           uv_ip6_addr(d->target.host, port, (struct sockaddr_in6 *)&d->addresses[0]) == 0;
+    return uv_ip4_addr(d->hop.host, port, (struct sockaddr_in *)&d->addresses[0]) == 0 ||
+           uv_ip6_addr(d->hop.host, port, (struct sockaddr_in6 *)&d->addresses[0]) == 0;
 }
 
 static int start(struct net_dial *d) {
@@ -241,9 +285,9 @@ static int start(struct net_dial *d) {
     }
     d->address_count = 0;
     char port[8];
-    (void)snprintf(port, sizeof(port), "%u", d->target.port);
+    (void)snprintf(port, sizeof(port), "%u", d->hop.port);
     const struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
-    int error = uv_getaddrinfo(d->loop, &d->lookup, on_lookup, d->target.host, port, &hints);
+    int error = uv_getaddrinfo(d->loop, &d->lookup, on_lookup, d->hop.host, port, &hints);
     if (error != 0) {
         return error;
     }
@@ -258,10 +302,20 @@ RC net_dial_start(struct net_dial **out, const struct net_dial_cfg *cfg, void *c
     ENSURE(d != NULL, NOMEM);
     d->loop = cfg->loop;
     d->target = *cfg->target;
+    d->hop = *cfg->target;
     d->timeout_ms = cfg->timeout_ms;
     d->fd = -1;
     d->result_fd = -1;
+    if (net_proxy_covers(cfg->proxy, cfg->target)) {
+        d->hop = cfg->proxy->target;
+        struct rc rc = net_tunnel_init(&d->tunnel, cfg->proxy, cfg->target);
+        if (rc.err != E_OK) {
+            free(d);
+            return rc;
+        }
+    }
     if (uv_timer_init(cfg->loop, &d->timer) != 0) {
+        net_tunnel_close(&d->tunnel);
         free(d);
         return ERR(IO);
     }

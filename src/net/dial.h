@@ -9,7 +9,8 @@
 #include "base/bytes.h"
 #include "base/status.h"
 
-struct net_dial; /* Opaque. */
+struct net_dial;  /* Opaque. */
+struct net_proxy; /* net/proxy.h */
 
 #define NET_HOST_BYTES_MAX 253u
 /* A host, ":", a port, brackets, NUL. */
@@ -35,11 +36,13 @@ typedef void (*net_dial_cb)(void *ctx, int fd, const struct status *why);
 struct net_dial_cfg {
     uv_loop_t *loop;
     const struct net_target *target; /* Copied. */
-    uint32_t timeout_ms;             /* Spans lookup and all addresses. */
+    const struct net_proxy *proxy;   /* Lent for the start; NULL: directly. */
+    uint32_t timeout_ms;             /* Spans lookup, all addresses, and the proxy's answer. */
 };
 
-/* Gives *out, NULL on error (then dial_cb never runs). Addresses are connected to directly, without
- * a thread; names are looked up on libuv's pool. NOMEM, IO. */
+/* Gives *out, NULL on error (then dial_cb never runs). A target that the proxy covers is reached
+ * through a tunnel, and its name is then the proxy's to look up. Addresses need no thread; names are
+ * looked up on libuv's pool. NOMEM, IO. */
 RC net_dial_start(struct net_dial **out, const struct net_dial_cfg *cfg, void *ctx,
                   net_dial_cb dial_cb);
 /* Takes *dial: dial_cb will not run; closed_cb(closed_ctx) does when its memory is gone, unless it

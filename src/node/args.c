@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #include "base/log.h"
 #include "node/node.h"
@@ -111,6 +112,10 @@ static bool parse_args(struct command *command, int argc, char **argv) {
 
 static const char *get_variable(void *ctx, const char *name) {
     const struct command *command = ctx;
+    bool is_proxy = strcasecmp(name, "https_proxy") == 0 || strcasecmp(name, "no_proxy") == 0;
+    if (command->args.is_dev && is_proxy) {
+        return NULL; /* It has no peers, and must start whatever a shell's proxy looks like. */
+    }
     const char *value = getenv(name);
     if (value != NULL && value[0] != '\0') {
         return value;

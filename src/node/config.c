@@ -40,6 +40,12 @@ static const struct config_row common_rows[] = {
       "Whether the node runs beside Odyn in an enclave." },
     { "HELIOS_RPC_URL", CONFIG_URL, FIELD(helios_rpc_url), "http://127.0.0.1:18545", 0, 0,
       "JSON-RPC of the light client." },
+    { "https_proxy", CONFIG_PROXY, FIELD(proxy), "", 0, 0,
+      "The proxy through which peers are reached, with CONNECT. HTTPS_PROXY counts when it is not "
+      "set. Not used with --dev." },
+    { "no_proxy", CONFIG_NO_PROXY, FIELD(proxy), "", 0, 0,
+      "What is reached without it: names (with all below them), addresses, ranges (10.0.0.0/8) or "
+      "*, with :PORT if only that one. NO_PROXY counts when it is not set. Not used with --dev." },
     NUMBER("RATE_LIMIT_PER_MINUTE", rate_limit_per_minute, "60000", 0, 100000000,
            "Calls a wallet may make in a minute. 0: no limit."),
     NUMBER("MAX_VALUE_SIZE", value_bytes_max, "1048576", 1, VALUE_BYTES_MAX, "Bytes of one value."),
@@ -212,11 +218,15 @@ static RC parse_row(struct node_config *config, const struct config_row *row, co
         return wallet_parse(span_str(text), field);
     case CONFIG_SECRET:
         return parse_secret(config, text);
+    case CONFIG_PROXY:
+        return net_proxy_set_url(field, text);
+    case CONFIG_NO_PROXY:
+        return net_proxy_set_exceptions(field, text);
     }
     return ERR(BAD_CONFIG);
 }
 
-#define ALLOWED_BYTES 96
+#define ALLOWED_BYTES 128
 
 static const char *allowed_text(const struct config_row *row, char text[static ALLOWED_BYTES]) {
     const char *fixed = "";
@@ -243,27 +253,46 @@ static const char *allowed_text(const struct config_row *row, char text[static A
     case CONFIG_SECRET:
         fixed = "64 hex digits";
         break;
+    case CONFIG_PROXY:
+        fixed = NET_PROXY_URL_ALLOWED;
+        break;
+    case CONFIG_NO_PROXY:
+        fixed = "a list between commas or blanks, at most 2047 ASCII characters";
+        break;
     }
     (void)snprintf(text, ALLOWED_BYTES, "%s", fixed);
     return text;
 }
 
-static void row_error(const struct config_row *row, const char *text,
+static void row_error(const struct config_row *row, const char *name, const char *text,
                       char errors[static CONFIG_ERRORS_BYTES]) {
     char allowed[ALLOWED_BYTES];
     char value[LOG_PEER_TEXT_BYTES];
-    const char *shown =
-        row->type == CONFIG_SECRET ? "(hidden)" : log_peer_text(span_str(text), value);
-    add_error(errors, "%s=%s: not allowed; it must be %s\n", row->name, shown,
+    bool is_secret = row->type == CONFIG_SECRET || row->type == CONFIG_PROXY;
+    const char *shown = is_secret ? "(hidden)" : log_peer_text(span_str(text), value);
+    add_error(errors, "%s=%s: not allowed; it must be %s\n", name, shown,
               allowed_text(row, allowed));
+}
+
+/* The other name a variable goes by, NULL when it has none. */
+static const char *other_name(const struct config_row *row) {
+    if (row->type == CONFIG_PROXY) {
+        return "HTTPS_PROXY";
+    }
+    return row->type == CONFIG_NO_PROXY ? "NO_PROXY" : NULL;
 }
 
 static void load_rows(struct node_config *out, struct config_rows rows, config_get_fn get,
                       void *ctx, char errors[static CONFIG_ERRORS_BYTES]) {
     for (size_t i = 0; i < rows.count; i++) {
-        const char *text = get(ctx, rows.at[i].name);
+        const char *name = rows.at[i].name;
+        const char *text = get(ctx, name);
+        if ((text == NULL || text[0] == '\0') && other_name(&rows.at[i]) != NULL) {
+            name = other_name(&rows.at[i]);
+            text = get(ctx, name);
+        }
         if (text != NULL && text[0] != '\0' && parse_row(out, &rows.at[i], text).err != E_OK) {
-            row_error(&rows.at[i], text, errors);
+            row_error(&rows.at[i], name, text, errors);
         }
     }
 }
@@ -370,6 +399,7 @@ RC config_load(struct node_config *out, config_get_fn get, void *ctx,
 void config_close(struct node_config *config) {
     secret_wipe(config->master_secret, sizeof(config->master_secret));
     config->has_master_secret = false;
+    net_proxy_close(&config->proxy);
 }
 
 static void print_help_rows(struct config_rows rows, FILE *out) {
@@ -394,6 +424,7 @@ static void print_row(const struct node_config *config, const struct config_row 
     static const char *const levels[] = { "DEBUG", "INFO", "WARNING", "ERROR" };
     const void *field = (const uint8_t *)config + row->offset;
     char text[CONFIG_ADDRESS_TEXT_BYTES];
+    char target[NET_TARGET_BYTES];
     (void)fprintf(out, "%s=", row->name);
     switch (row->type) {
     case CONFIG_NUMBER:
@@ -416,6 +447,16 @@ static void print_row(const struct node_config *config, const struct config_row 
         break;
     case CONFIG_SECRET:
         (void)fputs(config->has_master_secret ? "(set)" : "", out);
+        break;
+    case CONFIG_PROXY:
+        if (config->proxy.target.port != 0) {
+            (void)fprintf(out, "http://%s%s",
+                          config->proxy.authorization[0] == '\0' ? "" : "(hidden)@",
+                          net_target_format(&config->proxy.target, target));
+        }
+        break;
+    case CONFIG_NO_PROXY:
+        (void)fputs(config->proxy.except, out);
         break;
     }
     (void)fputc('\n', out);

@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "base/wallet.h"
+#include "net/proxy.h"
 
 #define CONFIG_URL_BYTES 256
 #define CONFIG_HOST_BYTES 46
@@ -33,6 +34,7 @@ struct node_config {
     char odyn_url[CONFIG_URL_BYTES];
     uint64_t log_level; /* An enum log_level. */
     bool in_enclave;
+    struct net_proxy proxy; /* For peers. Its credentials are wiped by config_close. */
 
     uint64_t rate_limit_per_minute; /* 0: off. */
     uint64_t value_bytes_max;
@@ -70,6 +72,8 @@ enum config_type {
     CONFIG_LEVEL,
     CONFIG_WALLET,
     CONFIG_SECRET,
+    CONFIG_PROXY,    /* A proxy's URL; the name counts in capitals too, if the other is not set. */
+    CONFIG_NO_PROXY, /* The exceptions, and the name, likewise. */
 };
 
 /* One variable. */
@@ -118,7 +122,7 @@ const char *config_address_text(const struct config_address *address,
                                 char text[static CONFIG_ADDRESS_TEXT_BYTES]);
 /* The host of an allowed URL, without port and brackets; "" for an empty one. */
 void config_url_host(const char *url, char host[static CONFIG_URL_BYTES]);
-/* Wipes the secret. Accepts a closed config. */
+/* Wipes the secrets. Accepts a closed config. */
 void config_close(struct node_config *config);
 
 /* Prints the variables, a paragraph each. */

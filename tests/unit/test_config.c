@@ -54,6 +54,16 @@ static struct value_row value_rows[] = {
     { "url_no_host", "NODE_URL", "https:///x",
       "NODE_URL=https:///x: not allowed; it must be a URL that starts with http:// or https://, at "
       "most 255 characters\n" },
+    { "proxy", "https_proxy", "http://127.0.0.1:10000", NULL },
+    { "proxy_capitals", "HTTPS_PROXY", "http://127.0.0.1:10000", NULL },
+    { "proxy_scheme", "https_proxy", "https://me:pass@p:1",
+      "https_proxy=(hidden): not allowed; it must be " NET_PROXY_URL_ALLOWED "\n" },
+    { "proxy_capitals_scheme", "HTTPS_PROXY", "socks5://p:1",
+      "HTTPS_PROXY=(hidden): not allowed; it must be " NET_PROXY_URL_ALLOWED "\n" },
+    { "no_proxy", "no_proxy", "localhost,127.0.0.1", NULL },
+    { "no_proxy_control", "NO_PROXY", "a\nb",
+      "NO_PROXY=a\\x0ab: not allowed; it must be a list between commas or blanks, at most 2047 "
+      "ASCII characters\n" },
     { "listen", "NODE_RPC_LISTEN", "127.0.0.1:0", NULL },
     { "listen_localhost", "NODE_RPC_LISTEN", "localhost:1", NULL },
     { "listen_v6", "NODE_RPC_LISTEN", "[::1]:65535", NULL },
@@ -193,6 +203,39 @@ static char *printed(void (*print)(const struct node_config *config, FILE *out),
     return text;
 }
 
+/* The lower case name has precedence, and an empty variable counts as none. */
+static void test_proxy(void **state) {
+    (void)state;
+    struct node_config config = { 0 };
+    char errors[CONFIG_ERRORS_BYTES];
+    const char *both[] = { "https_proxy", "http://user:word@low:1",
+                           "HTTPS_PROXY", "http://up:1",
+                           "no_proxy",    "low.example",
+                           "NO_PROXY",    "*",
+                           NULL };
+    assert_ok(config_load(&config, get_pair, both, errors));
+    assert_string_equal(config.proxy.target.host, "low");
+    assert_string_equal(config.proxy.except, "low.example");
+    char *text = printed(config_print, &config);
+    assert_non_null(strstr(text, "https_proxy=http://(hidden)@low:1\n"));
+    assert_non_null(strstr(text, "no_proxy=low.example\n"));
+    assert_null(strstr(text, "word"));
+    free(text);
+    config_close(&config);
+    assert_string_equal(config.proxy.authorization, "");
+    const char *capitals[] = { "https_proxy", "",  "HTTPS_PROXY", "http://up:1",
+                               "NO_PROXY",    "*", NULL };
+    assert_ok(config_load(&config, get_pair, capitals, errors));
+    assert_string_equal(config.proxy.target.host, "up");
+    assert_string_equal(config.proxy.except, "*");
+    config_close(&config);
+    const char *none[] = { NULL };
+    assert_ok(config_load(&config, get_pair, none, errors));
+    text = printed(config_print, &config);
+    assert_non_null(strstr(text, "https_proxy=\nno_proxy=\n"));
+    free(text);
+}
+
 static void print_help(const struct node_config *config, FILE *out) {
     (void)config;
     config_print_help(out);
@@ -305,12 +348,13 @@ static void test_secret_is_never_printed(void **state) {
 #endif
 
 int main(void) {
-    struct CMUnitTest tests[TEST_ROWS(value_rows) + 7];
+    struct CMUnitTest tests[TEST_ROWS(value_rows) + 8];
     size_t count = 0;
     TEST_ADD_ROWS(tests, count, test_value, value_rows);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_all_wrong_at_once);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_defaults);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_address_text);
+    tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_proxy);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_help_names_every_variable);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_man_page_has_the_table);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_url_host);
