@@ -59,6 +59,8 @@ static const struct config_row common_rows[] = {
            "How long a delete is remembered at least."),
     NUMBER("MAX_CLOCK_SKEW_MS", clock_skew_max_ms, "5000", 100, 600000,
            "How far clocks may differ, and this node's may step, before trust ends."),
+    NUMBER("TLS_LIFETIME_SECONDS", tls_lifetime_s, "86400", 70, 86400,
+           "How long a TLS credential is valid; another one is made at half of that."),
     NUMBER("READ_WAIT_MS", read_wait_ms, "1000", 0, 60000,
            "How long a read waits for the write its caller has seen."),
     NUMBER("DRAIN_TIMEOUT_SECONDS", drain_timeout_s, "30", 0, 3600,

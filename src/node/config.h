@@ -43,6 +43,7 @@ struct node_config {
     uint64_t tombstones_per_app_max;
     uint64_t tombstone_retention_ms;
     uint64_t clock_skew_max_ms;
+    uint64_t tls_lifetime_s;
     uint64_t read_wait_ms;
     uint64_t drain_timeout_s;
 

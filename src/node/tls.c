@@ -7,7 +7,6 @@
 #include "identity/credential.h"
 #include "node/internal.h"
 
-#define LIFETIME_S 86400u
 /* A client that pins the certificate, with a TLS stack that allows no skew and a clock that is a
  * little behind, would find it not yet valid. */
 #define BACKDATE_S 60u
@@ -30,7 +29,7 @@ static RC make_with(struct node *node, const struct identity_signer *signer,
         .chain_id = config->chain_id,
         .host = node->cfg->host,
         .not_before_unix_s = node_unix_ms(node) / 1000 - BACKDATE_S,
-        .lifetime_s = LIFETIME_S,
+        .lifetime_s = (uint32_t)config->tls_lifetime_s,
     };
     AUTO(identity_credential_close) struct identity_credential *credential = NULL;
     TRY(identity_credential_make(&credential, &cfg, why));
@@ -192,5 +191,6 @@ void node_tls_renew(struct node *node) {
 
 void node_tls_watch(struct node *node, struct tls_config *in_use) {
     node->not_after_unix_s = identity_credential_not_after_unix_s(tls_config_credential(in_use));
-    set_renew_timer(node, (uint64_t)LIFETIME_S * 1000 / 2);
+    uint64_t ahead_s = node->cfg->config->tls_lifetime_s - BACKDATE_S;
+    set_renew_timer(node, ahead_s * 1000 / 2);
 }

@@ -9,6 +9,7 @@ import subprocess
 import time
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import harness
@@ -371,3 +372,24 @@ def test_code_for_no_certificate(node):
     with node.connect() as conn:
         with fails(UNAUTHENTICATED, "certificate"):
             conn.call("Derive", path=b"p")
+
+
+def test_the_node_renews_its_credential(make_node):
+    """With a new TLS key each time; open connections stay."""
+    node = make_node(TLS_LIFETIME_SECONDS=70)
+    wallet = node.apps.pop()
+
+    def public_key():
+        with Conn(node.rpc) as conn:
+            certificate = conn.tls.getpeercert(binary_form=True)
+        assert minimal_client.wallet_of(certificate, CHAIN_ID).hex() == node.wallet[2:].lower()
+        return harness.spki_der(x509.load_der_x509_certificate(certificate).public_key())
+
+    seen = [public_key()]
+    with node.connect(wallet) as old:
+        for _ in range(2):
+            harness.eventually("another TLS key", lambda: public_key() not in seen, every_s=0.2)
+            seen.append(public_key())
+        assert old.call("WhoAmI").app_id == wallet.app_id
+    with node.connect(wallet) as fresh:
+        assert fresh.call("WhoAmI").app_id == wallet.app_id
