@@ -25,6 +25,11 @@ struct replica; /* Opaque. */
 #define REPLICA_WAIT_MS_MAX 60000u
 /* Records that one replica_merge takes at most: a section under the lock stays short. */
 #define REPLICA_MERGE_STEP 64u
+/* Entries of a vector that a message may carry. */
+#define REPLICA_KNOWN_COUNT_MAX 16384u
+/* How long what came through others waits in a long poll: most of it, the member gets from its
+ * writer meanwhile. */
+#define REPLICA_RELAY_MS 200u
 #define REPLICA_REASON_BYTES 200
 #define REPLICA_DIGEST_APP_COUNT_MAX 1024u
 
@@ -87,6 +92,10 @@ struct replica_state {
     uint64_t unix_ms;
     bool in_service;
 };
+
+/* What this node says of itself in every request and answer. */
+void replica_own_state(const struct replica *r, const struct store *s,
+                       const struct replica_now *now, struct replica_state *out);
 
 struct replica_request {
     struct replica_state state;
@@ -179,7 +188,10 @@ enum replica_answer {
                            * fill next, more and last, and send. */
     REPLICA_ANSWER_WAIT, /* There is nothing to tell: ask again at a change, or until wait_ms is over;
                            * then with is_over, which never waits. */
-    REPLICA_ANSWER_RESET, /* Send page as it is. */
+    REPLICA_ANSWER_WAIT_SHORT, /* The same, but ask again after REPLICA_RELAY_MS at the latest. */
+    REPLICA_ANSWER_RESET,      /* Send page as it is. */
+    REPLICA_ANSWER_AGAIN, /* The same: it is empty, and makes the member ask again at once, so that it
+                            * gets only what it does not have by then. */
     REPLICA_ANSWER_REFUSE /* why is set. */
 };
 /* Takes in a member's request, once for each (is_again false): its vector is its acknowledgement. Then

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which boot of a member is alive. */
+#include <string.h>
+
+#include "replica/internal.h"
+
+bool id_equal(const uint8_t a[static STORE_WRITER_BYTES],
+              const uint8_t b[static STORE_WRITER_BYTES]) {
+    return span_equal((struct span){ a, STORE_WRITER_BYTES },
+                      (struct span){ b, STORE_WRITER_BYTES });
+}
+
+bool id_is_zero(const uint8_t id[static STORE_WRITER_BYTES]) {
+    static const uint8_t zero[STORE_WRITER_BYTES];
+    return id_equal(id, zero);
+}
+
+bool boots_is_retired(const struct boots *b, const uint8_t id[static STORE_WRITER_BYTES]) {
+    for (uint32_t i = 0; i < b->retired_count && i < RETIRED_COUNT_MAX; i++) {
+        if (id_equal(b->retired[i], id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void retire(struct boots *b, const uint8_t id[static STORE_WRITER_BYTES]) {
+    if (!id_is_zero(id) && !boots_is_retired(b, id)) {
+        memcpy(b->retired[b->retired_count % RETIRED_COUNT_MAX], id, STORE_WRITER_BYTES);
+        b->retired_count++;
+    }
+}
+
+bool boots_hear(struct boots *b, const uint8_t id[static STORE_WRITER_BYTES], uint64_t *turn) {
+    if (boots_is_retired(b, id)) {
+        return false;
+    }
+    bool is_known = id_equal(b->present, id);
+    for (uint32_t i = 0; i < b->heard_count && !is_known; i++) {
+        is_known = id_equal(b->heard[i].incarnation, id);
+    }
+    if (is_known) {
+        return true;
+    }
+    ++*turn;
+    if (b->heard_count == HEARD_COUNT_MAX) {
+        b->heard[0] = (struct heard){ .turn = *turn };
+        b->heard_count = 1;
+    }
+    struct heard *h = &b->heard[b->heard_count++];
+    h->turn = *turn;
+    memcpy(h->incarnation, id, STORE_WRITER_BYTES);
+    return true;
+}
+
+bool boots_confirm(struct boots *b, const uint8_t id[static STORE_WRITER_BYTES], uint64_t turn,
+                   uint64_t sent_ms) {
+    bool is_other = !id_equal(b->present, id);
+    if (is_other) {
+        retire(b, b->present);
+        memcpy(b->present, id, STORE_WRITER_BYTES);
+    }
+    b->present_ms = sent_ms;
+    uint32_t kept_count = 0;
+    for (uint32_t i = 0; i < b->heard_count; i++) {
+        struct heard h = b->heard[i];
+        if (id_equal(h.incarnation, id)) {
+            continue;
+        }
+        if (h.turn < turn) {
+            retire(b, h.incarnation);
+        } else {
+            b->heard[kept_count++] = h;
+        }
+    }
+    b->heard_count = kept_count;
+    return is_other;
+}
+
+bool boots_is_present(const struct boots *b, const uint8_t id[static STORE_WRITER_BYTES]) {
+    return b->heard_count == 0 && !id_is_zero(id) && id_equal(b->present, id);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What may be forgotten: rules R3 and R5 of docs/replication.md. */
+#include "replica/internal.h"
+
+#define COMPACT_INTERVAL_MS 60000
+
+/* Whether the member's settled vector may be used: its boot answered a request that was sent after
+ * any vector used now was shown, so a later boot has pulled only from those who knew as much. */
+static bool has_settled(const struct replica *r, struct member *m, uint64_t now_ms) {
+    shown_age(&m->shown, r->cfg.settle_ms, now_ms);
+    return m->shown.settled != NULL && boots_is_present(&m->boots, m->shown.by) &&
+           now_ms - m->boots.present_ms <= r->cfg.settle_ms;
+}
+
+static void compact(struct replica *r, struct store *s, const struct replica_now *now) {
+    if (r->cfg.compact_after_ms == 0 || now->mono_ms < r->compact_at_ms) {
+        return;
+    }
+    r->compact_at_ms = now->mono_ms + COMPACT_INTERVAL_MS;
+    uint64_t back_ms = r->cfg.compact_after_ms;
+    uint64_t all_unix_ms = now->unix_ms > back_ms ? now->unix_ms - back_ms : 0;
+    for (size_t i = 0; i < r->count; i++) {
+        const struct member *m = &r->members[i];
+        uint64_t clean_unix_ms = m->boots.heard_count == 0 ? m->clean_unix_ms : 0;
+        uint64_t skew_ms = r->cfg.clock_skew_ms;
+        uint64_t heard_unix_ms = clean_unix_ms > skew_ms ? clean_unix_ms - skew_ms : 0;
+        all_unix_ms = heard_unix_ms < all_unix_ms ? heard_unix_ms : all_unix_ms;
+    }
+    if (all_unix_ms > 0 && all_unix_ms <= STORE_UNIX_MS_MAX) {
+        /* Refused only when compact_after_ms is shorter than the retention: then never. */
+        struct rc rc = store_compact_known(s, all_unix_ms << STORE_HLC_LOGICAL_BITS, now->unix_ms);
+        (void)rc;
+    }
+}
+
+void replica_collect(struct replica *r, struct store *s, size_t step_max,
+                     const struct replica_now *now, struct store_collected *out) {
+    bool is_allowed = r->in_service;
+    for (size_t i = 0; i < r->count; i++) {
+        struct member *m = &r->members[i];
+        bool has = has_settled(r, m, now->mono_ms);
+        is_allowed = is_allowed && has;
+        r->settled[i] = has ? vector_known(m->shown.settled) : (struct store_known){ 0 };
+    }
+    /* One vector that covers nothing keeps every dead record; expired values still give up their
+     * bytes. */
+    static const struct store_known nothing;
+    struct store_collect c = { .now_unix_ms = now->unix_ms,
+                               .members = is_allowed ? r->settled : &nothing,
+                               .member_count = is_allowed ? r->count : 1,
+                               .step_max = step_max };
+    store_collect(s, &c, out);
+    if (r->in_service) {
+        compact(r, s, now);
+    }
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the replica's files share. Internal to the room. */
+#pragma once
+
+#include "replica/replica.h"
+
+/* ---- vector.c ---- */
+
+/* A version vector that a member has shown. Shared by pointers, and never changed. */
+struct vector {
+    uint32_t use_count;
+    uint64_t rest_hlc;
+    size_t count;
+    struct store_known_entry entries[]; /* By writer, growing; each once. */
+};
+
+/* Gives *out, in use once. INVALID: a writer is all zero or stands there twice. NOMEM. */
+RC vector_init(struct vector **out, const struct store_known *known);
+/* Ends one use and sets *v to NULL. Accepts NULL. */
+void vector_close(struct vector **v);
+/* Makes *to share v (or nothing, NULL) instead of what it had. */
+void vector_share(struct vector **to, struct vector *v);
+/* What v says of a writer. */
+uint64_t vector_hlc(const struct vector *v, const uint8_t writer[static STORE_WRITER_BYTES]);
+/* Whether v says at least as much as other of every writer. */
+bool vector_covers(const struct vector *v, const struct vector *other);
+struct store_known vector_known(const struct vector *v);
+
+/* ---- replica.c, members.c ---- */
+
+/* Incarnations of one member that were heard of, and not yet proven alive or dead. */
+#define HEARD_COUNT_MAX 4
+/* Proven dead ones whose late messages are recognised. More than these are only heard of again. */
+#define RETIRED_COUNT_MAX 8
+
+struct heard {
+    uint8_t incarnation[STORE_WRITER_BYTES]; /* All zero: more than there was room for. */
+    uint64_t turn;                           /* When it was first heard of, by replica.turn. */
+};
+
+/* Where a member's boot stands (docs/replication.md, section 2.3). `present` answered a request of
+ * ours: it was alive then, so every other one heard of before that request was sent is dead. What
+ * merely called may be a late message of a dead one. */
+struct boots {
+    uint8_t present[STORE_WRITER_BYTES]; /* All zero: none. */
+    uint64_t present_ms;                 /* When the request was sent that it answered last. */
+    struct heard heard[HEARD_COUNT_MAX];
+    uint32_t heard_count;
+    uint8_t retired[RETIRED_COUNT_MAX][STORE_WRITER_BYTES];
+    uint32_t retired_count; /* Ever; the last RETIRED_COUNT_MAX are kept. */
+};
+
+/* What a member has shown that it knows. */
+struct shown {
+    uint8_t by[STORE_WRITER_BYTES]; /* The incarnation that did. */
+    struct vector *asked;           /* With its latest request. */
+    struct vector *latest;          /* In service: its acknowledgement. */
+    struct vector *candidate;
+    struct vector *settled; /* Shown at least settle_ms ago. */
+    uint64_t latest_ms;
+    uint64_t candidate_ms;
+};
+
+/* What is under way with a member. */
+struct task {
+    enum replica_todo_kind kind; /* IDLE: nothing. */
+    uint32_t ticket;
+    uint64_t turn; /* When it began, by replica.turn. */
+    uint64_t sent_ms;
+    bool was_asked;  /* The request has been made. */
+    bool is_merging; /* A page was begun. */
+    bool is_void;    /* The rest of it must not be merged. */
+    bool is_repair;
+    bool has_known; /* The request's vector was not empty. */
+    uint8_t own[STORE_WRITER_BYTES];
+    uint8_t theirs[STORE_WRITER_BYTES];
+    uint64_t since;
+    uint32_t record_count;
+    uint32_t refused_count;
+    bool is_refused_for_good;
+    enum store_refusal refusal; /* The last one; NONE: it was forged. */
+};
+
+enum repair { REPAIR_NONE, REPAIR_WANTED, REPAIR_UNDER_WAY, REPAIR_DONE };
+
+struct member {
+    struct wallet wallet;
+    char *url;
+    uint64_t instance_id;
+    struct boots boots;
+    struct shown shown;
+    struct task task;
+
+    /* The cursor into the log of boots.present. */
+    uint64_t since;
+    uint64_t repair_since;
+    uint64_t last; /* Its log's last position, as heard. */
+    enum repair repair;
+    bool is_at_end;         /* The last page had no more behind it. */
+    uint64_t clean_unix_ms; /* Its clock at its last page without more; 0: none in boots.present. */
+    bool is_complete;       /* In our incarnation, it was pulled to the end while in service. */
+
+    uint64_t next_at_ms;
+    uint64_t digest_at_ms;
+    uint32_t fail_count;
+    bool is_answering; /* The last pull ended well. */
+    bool is_starting;  /* It answered that it is. */
+    uint64_t ok_ms;    /* When the last pull ended well; 0: never. */
+    uint64_t lag_ms;   /* Since when there is a lag; 0: there is none. */
+    uint64_t relay_at_ms;
+    bool has_record_alarm;
+    bool has_digest_alarm;
+    char error[REPLICA_REASON_BYTES];
+
+    /* Its latest state, from a request or an answer. */
+    uint64_t heard_ms;
+    uint64_t head_block;
+    int64_t clock_ahead_ms;
+    bool in_service;
+    uint64_t answered_ms; /* When it answered last, with a page or not; 0: never. */
+};
+
+struct replica {
+    struct replica_cfg cfg;
+    struct member *members;
+    struct store_known *settled; /* Room for one of each member. */
+    size_t count;
+    size_t next_idx; /* Where replica_next looks first. */
+    uint32_t last_ticket;
+    uint64_t turn; /* Counts what is sent and what is heard, to know which came first. */
+    bool has_members;
+    bool has_secret;
+    bool is_new;
+    bool has_own;
+    bool in_service;
+    bool is_clocked; /* start_ms is set. */
+    uint64_t start_ms;
+    uint64_t compact_at_ms;
+    uint8_t own[STORE_WRITER_BYTES];
+    uint8_t secret_hash[REPLICA_HASH_BYTES];
+    uint64_t head_block;
+    struct replica_stats stats;
+};
+
+bool id_equal(const uint8_t a[static STORE_WRITER_BYTES],
+              const uint8_t b[static STORE_WRITER_BYTES]);
+bool id_is_zero(const uint8_t id[static STORE_WRITER_BYTES]);
+
+struct member *member_find(struct replica *r, const struct wallet *wallet);
+/* The member whose task has the ticket, or NULL. */
+struct member *member_of_ticket(struct replica *r, uint32_t ticket);
+void member_close(struct member *m);
+/* Ends what is under way and forgets all that our incarnation or its secret had to do with. */
+void member_restart(struct member *m);
+/* Takes in what it says of itself. */
+void member_hear(struct member *m, const struct replica_state *state,
+                 const struct replica_now *now);
+/* Whether the last pull ended well, and not too long ago. */
+bool member_is_reachable(const struct replica *r, const struct member *m, uint64_t now_ms);
+
+/* ---- boots.c ---- */
+
+/* A message of this incarnation has come, or somebody told of it. Returns whether it can be alive. */
+bool boots_hear(struct boots *b, const uint8_t id[static STORE_WRITER_BYTES], uint64_t *turn);
+/* It has answered a request that was sent at `turn`, sent_ms. Returns whether it is another one than
+ * before: what was known of the former is void. */
+bool boots_confirm(struct boots *b, const uint8_t id[static STORE_WRITER_BYTES], uint64_t turn,
+                   uint64_t sent_ms);
+bool boots_is_retired(const struct boots *b, const uint8_t id[static STORE_WRITER_BYTES]);
+/* Whether id answered us, and nothing has been heard since that could mean that it is over. */
+bool boots_is_present(const struct boots *b, const uint8_t id[static STORE_WRITER_BYTES]);
+
+/* ---- shown.c ---- */
+
+/* The incarnation `by` shows a vector; in_service: it acknowledges. NOMEM, INVALID: as it was. */
+RC shown_take(struct shown *shown, const uint8_t by[static STORE_WRITER_BYTES],
+              const struct store_known *known, bool in_service, uint64_t now_ms);
+/* Lets the candidate settle when its time has come. */
+void shown_age(struct shown *shown, uint64_t settle_ms, uint64_t now_ms);
+void shown_clear(struct shown *shown);
+
+/* ---- acks.c ---- */
+
+/* The entry of a writer itself, 0 without one. */
+uint64_t known_own_hlc(const struct store_known *known, const uint8_t *writer);
+
+/* ---- start.c ---- */
+
+/* Decides whether the node has enough to serve. */
+void start_update(struct replica *r, uint64_t now_ms);
+
+/* ---- pull.c ---- */
+
+/* The task ended. */
+void task_end(struct member *m);
+/* It ended badly: backs off, and keeps the sentence. */
+void task_fail(struct replica *r, struct member *m, const struct replica_now *now,
+               const char *reason);
+/* How often digests are compared. */
+uint64_t digest_interval_ms(const struct replica *r);

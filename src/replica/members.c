@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who the members are: one for each URL, and what is kept of each. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "replica/internal.h"
+
+/* A member was reached if its last pull ended well at most this many intervals ago. */
+#define REACHED_INTERVALS 2
+
+struct member *member_find(struct replica *r, const struct wallet *wallet) {
+    for (size_t i = 0; i < r->count; i++) {
+        if (wallet_equal(&r->members[i].wallet, wallet)) {
+            return &r->members[i];
+        }
+    }
+    return NULL;
+}
+
+struct member *member_of_ticket(struct replica *r, uint32_t ticket) {
+    for (size_t i = 0; i < r->count; i++) {
+        const struct task *t = &r->members[i].task;
+        if (t->kind != REPLICA_IDLE && t->ticket == ticket) {
+            return &r->members[i];
+        }
+    }
+    return NULL;
+}
+
+void member_close(struct member *m) {
+    shown_clear(&m->shown);
+    free(m->url);
+    *m = (struct member){ 0 };
+}
+
+void member_restart(struct member *m) {
+    shown_clear(&m->shown);
+    /* Its boots are no matter of ours: what was proven of them stays so. */
+    struct member fresh = { .wallet = m->wallet,
+                            .url = m->url,
+                            .instance_id = m->instance_id,
+                            .boots = m->boots,
+                            .heard_ms = m->heard_ms,
+                            .head_block = m->head_block,
+                            .clock_ahead_ms = m->clock_ahead_ms };
+    *m = fresh;
+}
+
+void member_hear(struct member *m, const struct replica_state *state,
+                 const struct replica_now *now) {
+    m->heard_ms = now->mono_ms;
+    m->head_block = state->head_block;
+    /* Both are below 2^63, or the clock is so far off that any number says it. */
+    m->clock_ahead_ms = (int64_t)(state->unix_ms & INT64_MAX) - (int64_t)(now->unix_ms & INT64_MAX);
+    m->in_service = state->in_service;
+}
+
+bool member_is_reachable(const struct replica *r, const struct member *m, uint64_t now_ms) {
+    uint64_t span_ms = r->cfg.interval_ms > r->cfg.wait_ms ? r->cfg.interval_ms : r->cfg.wait_ms;
+    return m->is_answering && now_ms - m->ok_ms <= REACHED_INTERVALS * span_ms;
+}
+
+/* ---- replica_set_members ---- */
+
+static bool same_text(const char *a, const char *b) {
+    return span_equal(span_str(a), span_str(b));
+}
+
+static bool is_self(const struct replica_member *self, const struct replica_member *m) {
+    return same_text(self->url, m->url) || wallet_equal(&self->wallet, &m->wallet);
+}
+
+/* Whether an entry is superseded by another one of the same URL, or of the same wallet: one wallet is
+ * one process, which cannot be two members. */
+static bool is_superseded(const struct replica_member *members, size_t count, size_t idx) {
+    const struct replica_member *m = &members[idx];
+    for (size_t i = 0; i < count; i++) {
+        const struct replica_member *other = &members[i];
+        bool is_later = other->instance_id > m->instance_id ||
+                        (other->instance_id == m->instance_id && i > idx);
+        if (is_later &&
+            (same_text(m->url, other->url) || wallet_equal(&m->wallet, &other->wallet))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct member *find_same(struct replica *r, const struct replica_member *wanted) {
+    struct member *m = member_find(r, &wanted->wallet);
+    return m != NULL && same_text(m->url, wanted->url) ? m : NULL;
+}
+
+struct roster {
+    struct member *members;
+    struct store_known *settled;
+    size_t count;
+};
+
+static void roster_close(struct roster *roster) {
+    for (size_t i = 0; i < roster->count; i++) {
+        free(roster->members[i].url);
+    }
+    free(roster->members);
+    free(roster->settled);
+    *roster = (struct roster){ 0 };
+}
+
+static RC roster_add(struct roster *roster, const struct replica_member *wanted) {
+    ENSURE(roster->count < REPLICA_MEMBER_COUNT_MAX, TOO_BIG);
+    size_t len = strlen(wanted->url) + 1;
+    char *url = malloc(len);
+    ENSURE(url != NULL, NOMEM);
+    memcpy(url, wanted->url, len);
+    roster->members[roster->count++] =
+        (struct member){ .wallet = wanted->wallet, .url = url, .instance_id = wanted->instance_id };
+    return OK;
+}
+
+static RC roster_fill(struct roster *roster, const struct replica_member *self,
+                      const struct replica_member *members, size_t count) {
+    size_t room = count < REPLICA_MEMBER_COUNT_MAX ? count : REPLICA_MEMBER_COUNT_MAX;
+    roster->members = calloc(room + 1, sizeof(*roster->members));
+    roster->settled = calloc(room + 1, sizeof(*roster->settled));
+    ENSURE(roster->members != NULL, NOMEM);
+    ENSURE(roster->settled != NULL, NOMEM);
+    for (size_t i = 0; i < count; i++) {
+        if (!is_self(self, &members[i]) && !is_superseded(members, count, i)) {
+            TRY(roster_add(roster, &members[i]));
+        }
+    }
+    return OK;
+}
+
+/* Moves what is known of those that stay; the others are left where they are, to be closed. */
+static void move_state(struct replica *r, struct roster *roster) {
+    for (size_t i = 0; i < roster->count; i++) {
+        struct replica_member wanted = { roster->members[i].wallet, roster->members[i].url,
+                                         roster->members[i].instance_id };
+        struct member *old = find_same(r, &wanted);
+        if (old != NULL) {
+            free(roster->members[i].url);
+            roster->members[i] = *old;
+            roster->members[i].instance_id = wanted.instance_id;
+            *old = (struct member){ 0 };
+        }
+    }
+}
+
+RC replica_set_members(struct replica *r, const struct replica_member *self,
+                       const struct replica_member *members, size_t count,
+                       const struct replica_now *now) {
+    AUTO(roster_close) struct roster roster = { 0 };
+    TRY(roster_fill(&roster, self, members, count));
+    move_state(r, &roster);
+    for (size_t i = 0; i < r->count; i++) {
+        member_close(&r->members[i]);
+    }
+    free(r->members);
+    free(r->settled);
+    r->members = roster.members;
+    r->settled = roster.settled;
+    r->count = roster.count;
+    r->next_idx = 0;
+    r->has_members = true;
+    roster = (struct roster){ 0 };
+    start_update(r, now->mono_ms);
+    return OK;
+}

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What to do with a page that came (docs/replication.md, section 2.4). */
+#include <stdio.h>
+#include <string.h>
+
+#include "replica/internal.h"
+
+/* A page that brought nothing, and came at once, is not followed by the next request sooner. */
+#define PAUSE_MS 50
+
+static bool same_hash(const uint8_t a[static REPLICA_HASH_BYTES],
+                      const uint8_t b[static REPLICA_HASH_BYTES]) {
+    return span_equal((struct span){ a, REPLICA_HASH_BYTES },
+                      (struct span){ b, REPLICA_HASH_BYTES });
+}
+
+/* Whether anything was ever collected here. */
+static bool has_floor(const struct store *s) {
+    if (store_floor_count(s) > 0) {
+        return true;
+    }
+    struct store_known floor;
+    struct rc rc = store_floor_copy(s, NULL, 0, &floor);
+    return rc.err != E_OK || floor.rest_hlc > 0;
+}
+
+static bool known_is_empty(const struct store_known *known) {
+    return known->count == 0 && known->rest_hlc == 0;
+}
+
+/* R1: whether records read by one who knew no more than this could bring back what was collected
+ * here. An empty vector is no excuse in this direction: its node may hold what came on the pages of
+ * a pass that it has not ended. */
+static bool could_revive(const struct store *s, const struct store_known *known) {
+    return known_is_empty(known) ? has_floor(s) : store_needs_reset(s, known);
+}
+
+/* Why a vector cannot be joined, as store_join_known sees it; NULL when it can. */
+static const char *known_fault(const struct replica *r, const struct store *s,
+                               const struct store_known *known, uint64_t now_unix_ms) {
+    if (known->count > REPLICA_KNOWN_COUNT_MAX) {
+        return "its version vector has too many entries";
+    }
+    if (store_hlc_is_future(known->rest_hlc, now_unix_ms, r->cfg.clock_skew_ms)) {
+        return "its version vector lies in the future";
+    }
+    for (size_t i = 0; i < known->count; i++) {
+        const struct store_known_entry *e = &known->entries[i];
+        struct store_stamp stamp = { .hlc = e->hlc };
+        memcpy(stamp.writer, e->writer, sizeof(stamp.writer));
+        if (id_is_zero(e->writer)) {
+            return "its version vector names an all zero writer";
+        }
+        if (store_hlc_is_future(e->hlc, now_unix_ms, r->cfg.clock_skew_ms)) {
+            return "its version vector lies in the future";
+        }
+        if (id_equal(e->writer, store_writer(s)) && !store_covers(s, &stamp)) {
+            return "its version vector claims more of this node's writes than were made";
+        }
+    }
+    return NULL;
+}
+
+/* Whether the answer belongs to the request, and comes from whom it may come from. */
+static const char *origin_fault(const struct replica *r, const struct store *s,
+                                const struct member *m, const struct replica_page *page) {
+    const struct replica_state *state = &page->state;
+    if (!id_equal(page->requester_incarnation, m->task.own) ||
+        !id_equal(store_writer(s), m->task.own)) {
+        return "the page answers an earlier incarnation of this node";
+    }
+    if (id_is_zero(state->incarnation)) {
+        return "the page names no incarnation of its sender";
+    }
+    if (boots_is_retired(&m->boots, state->incarnation)) {
+        return "the page comes from an earlier incarnation of its sender";
+    }
+    if (!same_hash(state->secret_hash, r->secret_hash)) {
+        return "the member holds another master secret";
+    }
+    if (!state->in_service) {
+        return "the page comes from a member that is not in service";
+    }
+    return NULL;
+}
+
+/* Whether the page continues where the cursor stands. */
+static const char *range_fault(const struct member *m, const struct replica_page *page) {
+    bool is_same = id_equal(page->state.incarnation, m->task.theirs);
+    if (page->from != (is_same ? m->task.since : 0)) {
+        return "the page starts at another position than the one asked for";
+    }
+    if (page->next < page->from || page->last < page->next) {
+        return "the page's positions go backwards";
+    }
+    return NULL;
+}
+
+static const char *page_fault(const struct replica *r, const struct store *s,
+                              const struct member *m, const struct replica_page *page,
+                              const struct replica_now *now) {
+    const char *fault = range_fault(m, page);
+    if (fault == NULL) {
+        fault = known_fault(r, s, &page->known, now->unix_ms);
+    }
+    if (fault == NULL) {
+        fault = known_fault(r, s, &page->floor, now->unix_ms);
+    }
+    if (fault == NULL && could_revive(s, &page->known)) {
+        fault = "the member does not know of all that was collected here yet";
+    }
+    return fault;
+}
+
+/* The member answered: it is the one alive. */
+static void confirm(struct member *m, const struct replica_page *page,
+                    const struct replica_now *now) {
+    if (boots_confirm(&m->boots, page->state.incarnation, m->task.turn, m->task.sent_ms)) {
+        m->since = 0;
+        m->repair_since = 0;
+        m->clean_unix_ms = 0;
+        m->last = 0;
+        m->is_at_end = false;
+        m->lag_ms = 0;
+        m->has_record_alarm = false;
+        m->has_digest_alarm = false;
+        m->repair = REPAIR_NONE;
+        m->digest_at_ms = 0;
+        if (!id_equal(m->shown.by, page->state.incarnation)) {
+            shown_clear(&m->shown);
+        }
+    }
+    member_hear(m, &page->state, now);
+    m->answered_ms = now->mono_ms;
+    m->is_starting = false;
+}
+
+static enum replica_verdict drop(struct replica *r, struct member *m, const char *fault,
+                                 const struct replica_now *now, char why[REPLICA_REASON_BYTES]) {
+    r->stats.dropped_page_count++;
+    (void)snprintf(why, REPLICA_REASON_BYTES, "%s", fault);
+    if (m != NULL) {
+        task_fail(r, m, now, fault);
+        start_update(r, now->mono_ms);
+    }
+    return REPLICA_DROP;
+}
+
+enum replica_verdict replica_page_begin(struct replica *r, const struct store *s, uint32_t ticket,
+                                        const struct replica_page *page,
+                                        const struct replica_now *now,
+                                        char why[static REPLICA_REASON_BYTES]) {
+    why[0] = '\0';
+    struct member *m = member_of_ticket(r, ticket);
+    if (m == NULL || !m->task.was_asked || m->task.is_merging) {
+        return drop(r, NULL, "the page answers a request that has ended", now, why);
+    }
+    const char *fault = origin_fault(r, s, m, page);
+    if (fault != NULL) {
+        return drop(r, m, fault, now, why);
+    }
+    confirm(m, page, now);
+    if (page->reset && !m->task.has_known) {
+        return drop(r, m, "the member asks for a reset of one who knows nothing", now, why);
+    }
+    if (page->reset) {
+        r->stats.reset_count++;
+        (void)snprintf(why, REPLICA_REASON_BYTES,
+                       "the member has collected what this node may not know of");
+        task_fail(r, m, now, why);
+        return REPLICA_RESET;
+    }
+    fault = page_fault(r, s, m, page, now);
+    if (fault != NULL) {
+        return drop(r, m, fault, now, why);
+    }
+    m->task.is_merging = true;
+    return REPLICA_TAKE;
+}
+
+/* Whether time, or what the operator does about memory, mends it. */
+static bool is_for_good(enum store_refusal refusal) {
+    return refusal != STORE_REFUSED_SKEW && refusal != STORE_REFUSED_HARD_BYTES &&
+           refusal != STORE_REFUSED_WRITERS && refusal != STORE_REFUSED_MEMORY;
+}
+
+static void refuse(struct task *t, enum store_refusal refusal) {
+    t->refused_count++;
+    t->refusal = refusal;
+    t->is_refused_for_good = t->is_refused_for_good || is_for_good(refusal);
+}
+
+static void merge_one(struct replica *r, struct store *s, struct task *t,
+                      const struct replica_record *record, const struct replica_now *now) {
+    r->stats.record_count++;
+    r->stats.byte_count += record->remote.key.len + record->remote.sealed.len;
+    t->record_count++;
+    if (record->is_forged) {
+        r->stats.forged_count++;
+        refuse(t, STORE_REFUSED_NONE);
+        return;
+    }
+    struct store_merged merged;
+    struct rc rc = store_merge(s, &record->remote, now->unix_ms, &merged);
+    if (rc.err != E_OK) {
+        refuse(t, merged.refusal);
+    } else if (merged.outcome == STORE_MERGE_APPLIED) {
+        r->stats.applied_count++;
+    }
+}
+
+bool replica_merge(struct replica *r, struct store *s, uint32_t ticket,
+                   const struct replica_page *page, const struct replica_record *records,
+                   size_t count, const struct replica_now *now) {
+    ASSERT(count <= REPLICA_MERGE_STEP);
+    struct member *m = member_of_ticket(r, ticket);
+    if (m == NULL || !m->task.is_merging || m->task.is_void) {
+        return false;
+    }
+    /* The collector may have run since the last step, or the store been given another writer. */
+    if (could_revive(s, &page->known) || !id_equal(store_writer(s), m->task.own)) {
+        m->task.is_void = true;
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        merge_one(r, s, &m->task, &records[i], now);
+    }
+    return true;
+}
+
+static void fail_refused(struct replica *r, struct member *m, const struct replica_now *now) {
+    const struct task *t = &m->task;
+    char reason[REPLICA_REASON_BYTES];
+    m->has_record_alarm = m->has_record_alarm || t->is_refused_for_good;
+    (void)snprintf(reason, sizeof(reason),
+                   "%u records of its page were refused, the last one as %s",
+                   (unsigned)t->refused_count,
+                   t->refusal == STORE_REFUSED_NONE ? "forged" : store_refusal_name(t->refusal));
+    task_fail(r, m, now, reason);
+}
+
+static void end_repair(struct replica *r, struct member *m) {
+    m->repair = REPAIR_DONE;
+    m->repair_since = 0;
+    m->digest_at_ms = 0;
+    r->stats.repair_count++;
+}
+
+/* The page was the last one: what its sender knew before it read it is here too. */
+static bool join(struct replica *r, struct store *s, struct member *m,
+                 const struct replica_page *page, const struct replica_now *now) {
+    /* The floor first: a failure between the two leaves a floor that is too high, which only turns
+     * away more than it must. */
+    struct rc rc = store_join_floor(s, &page->floor, now->unix_ms);
+    if (rc.err == E_OK) {
+        rc = store_join_known(s, &page->known, now->unix_ms);
+    }
+    if (rc.err != E_OK) {
+        char reason[REPLICA_REASON_BYTES];
+        (void)snprintf(reason, sizeof(reason), "its version vector cannot be joined: %s",
+                       err_text(rc.err));
+        task_fail(r, m, now, reason);
+        return false;
+    }
+    if (m->task.is_repair) {
+        end_repair(r, m);
+    }
+    m->clean_unix_ms = page->state.unix_ms;
+    m->is_complete = true;
+    return true;
+}
+
+static void note_lag(struct member *m, const struct replica_page *page, uint64_t now_ms) {
+    m->last = page->last;
+    if (m->since >= m->last) {
+        m->lag_ms = 0;
+    } else if (m->lag_ms == 0) {
+        m->lag_ms = now_ms;
+    }
+}
+
+static void succeed(struct replica *r, struct member *m, const struct replica_page *page,
+                    const struct replica_now *now) {
+    bool is_idle = m->task.record_count == 0 && page->next == page->from;
+    uint64_t sent_ms = m->task.sent_ms;
+    r->stats.pull_ok_count++;
+    m->is_at_end = !page->more;
+    m->is_answering = true;
+    m->has_record_alarm = false;
+    m->ok_ms = now->mono_ms;
+    m->fail_count = 0;
+    m->error[0] = '\0';
+    m->next_at_ms = now->mono_ms;
+    if (m->digest_at_ms == 0 && m->repair != REPAIR_DONE) {
+        m->digest_at_ms = now->mono_ms + digest_interval_ms(r);
+    }
+    if (m->is_at_end && r->cfg.wait_ms == 0) {
+        m->next_at_ms = now->mono_ms + r->cfg.interval_ms;
+    } else if (is_idle && now->mono_ms - sent_ms < PAUSE_MS) {
+        m->next_at_ms = sent_ms + PAUSE_MS;
+    }
+    task_end(m);
+}
+
+void replica_page_end(struct replica *r, struct store *s, uint32_t ticket,
+                      const struct replica_page *page, const struct replica_now *now) {
+    struct member *m = member_of_ticket(r, ticket);
+    if (m == NULL || !m->task.is_merging) {
+        return;
+    }
+    if (m->task.is_void || !id_equal(store_writer(s), m->task.own)) {
+        task_fail(r, m, now, "what the member did not know of was collected here meanwhile");
+        start_update(r, now->mono_ms);
+        return;
+    }
+    if (m->task.refused_count > 0) {
+        fail_refused(r, m, now);
+        start_update(r, now->mono_ms);
+        return;
+    }
+    if (m->task.is_repair) {
+        m->repair_since = page->next;
+    } else {
+        m->since = page->next;
+    }
+    note_lag(m, page, now->mono_ms);
+    if (page->more || join(r, s, m, page, now)) {
+        succeed(r, m, page, now);
+    }
+    start_update(r, now->mono_ms);
+}

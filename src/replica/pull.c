@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whom to ask next, and how. */
+#include <stdio.h>
+#include <string.h>
+
+#include "replica/internal.h"
+
+/* Digests are compared each time after so many intervals. */
+#define DIGEST_INTERVALS 6
+
+uint64_t digest_interval_ms(const struct replica *r) {
+    return (uint64_t)DIGEST_INTERVALS * r->cfg.interval_ms;
+}
+
+void task_end(struct member *m) {
+    m->task = (struct task){ 0 };
+}
+
+static uint64_t backoff_ms(const struct replica *r, const struct member *m, uint32_t random) {
+    uint64_t delay_ms = r->cfg.backoff_min_ms;
+    for (uint32_t i = 1; i < m->fail_count && delay_ms < r->cfg.backoff_max_ms; i++) {
+        delay_ms *= 2;
+    }
+    delay_ms = delay_ms < r->cfg.backoff_max_ms ? delay_ms : r->cfg.backoff_max_ms;
+    return delay_ms / 2 + random % (delay_ms - delay_ms / 2 + 1);
+}
+
+void task_fail(struct replica *r, struct member *m, const struct replica_now *now,
+               const char *reason) {
+    task_end(m);
+    r->stats.pull_failed_count++;
+    m->is_answering = false;
+    m->is_at_end = false;
+    m->fail_count += m->fail_count < UINT32_MAX ? 1 : 0;
+    /* The same random number may serve several members: their places spread them. */
+    uint32_t spread = now->random + (uint32_t)(m - r->members) * 2654435761u;
+    m->next_at_ms = now->mono_ms + backoff_ms(r, m, spread);
+    (void)snprintf(m->error, sizeof(m->error), "%s", reason);
+}
+
+static void begin_task(struct replica *r, struct member *m, const struct replica_now *now,
+                       struct replica_todo *out) {
+    r->last_ticket += r->last_ticket == UINT32_MAX ? 2 : 1; /* Never 0. */
+    bool digest = m->is_at_end && (m->repair == REPAIR_NONE || m->repair == REPAIR_DONE) &&
+                  r->in_service && now->mono_ms >= m->digest_at_ms;
+    m->task = (struct task){ .kind = digest ? REPLICA_DIGEST : REPLICA_PULL,
+                             .ticket = r->last_ticket,
+                             .sent_ms = now->mono_ms };
+    *out = (struct replica_todo){ .kind = m->task.kind,
+                                  .wallet = m->wallet,
+                                  .ticket = m->task.ticket };
+}
+
+/* A store with another writer than before holds nothing of what the cursors stand for. */
+static void note_writer(struct replica *r, const struct store *s, const struct replica_now *now) {
+    if (r->has_own && !id_equal(r->own, store_writer(s))) {
+        replica_restart(r, now);
+    }
+    r->has_own = true;
+    memcpy(r->own, store_writer(s), STORE_WRITER_BYTES);
+}
+
+void replica_next(struct replica *r, const struct store *s, const struct replica_now *now,
+                  struct replica_todo *out) {
+    note_writer(r, s, now);
+    start_update(r, now->mono_ms);
+    *out = (struct replica_todo){ .at_ms = now->mono_ms + r->cfg.interval_ms };
+    if (!r->has_secret) {
+        return;
+    }
+    uint64_t start_at_ms = r->start_ms + r->cfg.start_wait_ms;
+    if (!r->in_service && r->is_clocked && start_at_ms > now->mono_ms && start_at_ms < out->at_ms) {
+        out->at_ms = start_at_ms;
+    }
+    for (size_t i = 0; i < r->count; i++) {
+        size_t idx = (r->next_idx + i) % r->count;
+        struct member *m = &r->members[idx];
+        if (m->task.kind != REPLICA_IDLE) {
+            continue;
+        }
+        if (m->next_at_ms <= now->mono_ms) {
+            r->next_idx = (idx + 1) % r->count;
+            begin_task(r, m, now, out);
+            return;
+        }
+        out->at_ms = m->next_at_ms < out->at_ms ? m->next_at_ms : out->at_ms;
+    }
+}
+
+RC replica_pull_request(struct replica *r, const struct store *s, uint32_t ticket,
+                        const struct replica_now *now, struct store_known_entry *entries,
+                        size_t entry_count_max, struct replica_request *out) {
+    *out = (struct replica_request){ 0 };
+    struct member *m = member_of_ticket(r, ticket);
+    ENSURE(m != NULL && m->task.kind == REPLICA_PULL, NOT_FOUND);
+    struct task *t = &m->task;
+    t->is_repair = m->repair == REPAIR_WANTED || m->repair == REPAIR_UNDER_WAY;
+    if (!t->is_repair) {
+        TRY(store_known_copy(s, entries, entry_count_max, &out->known));
+    }
+    t->was_asked = true;
+    t->turn = ++r->turn;
+    t->sent_ms = now->mono_ms;
+    t->has_known = out->known.count > 0 || out->known.rest_hlc > 0;
+    t->since = t->is_repair ? m->repair_since : m->since;
+    memcpy(t->own, store_writer(s), sizeof(t->own));
+    memcpy(t->theirs, m->boots.present, sizeof(t->theirs));
+    m->repair = t->is_repair ? REPAIR_UNDER_WAY : m->repair;
+    replica_own_state(r, s, now, &out->state);
+    memcpy(out->responder_incarnation, t->theirs, sizeof(t->theirs));
+    out->since = t->since;
+    out->bytes_max = r->cfg.page_bytes_max;
+    /* Who is not at the end, or does not know which boot it asks, wants an answer at once. */
+    bool can_wait = m->is_at_end && !t->is_repair && m->boots.heard_count == 0;
+    out->wait_ms = can_wait ? r->cfg.wait_ms : 0;
+    return OK;
+}
+
+void replica_pull_failed(struct replica *r, uint32_t ticket, bool is_starting, const char *reason,
+                         const struct replica_now *now) {
+    struct member *m = member_of_ticket(r, ticket);
+    if (m == NULL || m->task.kind != REPLICA_PULL) {
+        return;
+    }
+    task_fail(r, m, now, reason);
+    m->is_starting = is_starting;
+    m->answered_ms = is_starting ? now->mono_ms : m->answered_ms;
+    start_update(r, now->mono_ms);
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What to answer a member that pulls (docs/replication.md, section 2.5). */
+#include <string.h>
+
+#include "replica/internal.h"
+
+static bool same_hash(const uint8_t a[static REPLICA_HASH_BYTES],
+                      const uint8_t b[static REPLICA_HASH_BYTES]) {
+    return span_equal((struct span){ a, REPLICA_HASH_BYTES },
+                      (struct span){ b, REPLICA_HASH_BYTES });
+}
+
+static void refuse(struct status *why, enum status_code code, const char *text) {
+    status_set(why, code, "%s", text);
+}
+
+static const char *entry_fault(const struct replica *r, const struct store *s,
+                               const struct store_known_entry *e, uint64_t now_unix_ms) {
+    if (id_is_zero(e->writer)) {
+        return "known names an all zero writer";
+    }
+    if (store_hlc_is_future(e->hlc, now_unix_ms, r->cfg.clock_skew_ms)) {
+        return "known has an entry further ahead of this node's clock than the skew allowed";
+    }
+    struct store_stamp stamp = { .hlc = e->hlc };
+    memcpy(stamp.writer, e->writer, sizeof(stamp.writer));
+    if (id_equal(e->writer, store_writer(s)) && !store_covers(s, &stamp)) {
+        return "known claims more of this node's own writes than there are";
+    }
+    return NULL;
+}
+
+static const char *request_fault(const struct replica *r, const struct store *s,
+                                 const struct replica_request *q, uint64_t now_unix_ms) {
+    if (id_is_zero(q->state.incarnation)) {
+        return "state.incarnation must be 16 bytes, not all zero";
+    }
+    if (q->known.count > REPLICA_KNOWN_COUNT_MAX) {
+        return "known has too many entries";
+    }
+    if (q->wait_ms > REPLICA_WAIT_MS_MAX) {
+        return "wait_ms must be at most 60000";
+    }
+    if (id_equal(q->responder_incarnation, store_writer(s)) && q->since > store_log_last(s)) {
+        return "since lies behind the end of this node's log";
+    }
+    if (store_hlc_is_future(q->known.rest_hlc, now_unix_ms, r->cfg.clock_skew_ms)) {
+        return "known.rest_hlc is further ahead of this node's clock than the skew allowed";
+    }
+    const char *fault = NULL;
+    for (size_t i = 0; i < q->known.count && fault == NULL; i++) {
+        fault = entry_fault(r, s, &q->known.entries[i], now_unix_ms);
+    }
+    return fault;
+}
+
+/* A member in service that was not when it was asked last is asked again soon. */
+static void hasten(struct member *m, const struct replica_now *now) {
+    bool is_new = !id_equal(m->boots.present, m->shown.by);
+    if (m->in_service && (is_new || m->is_starting) && m->next_at_ms > now->mono_ms) {
+        m->next_at_ms = now->mono_ms;
+        m->is_starting = false;
+    }
+}
+
+/* Takes in what the request says. False when it is refused. */
+static bool take_request(struct replica *r, const struct store *s, struct member *m,
+                         const struct replica_request *q, const struct replica_now *now,
+                         struct status *why) {
+    if (!r->has_secret) {
+        refuse(why, STATUS_UNAVAILABLE, "this node holds no master secret yet");
+        return false;
+    }
+    if (!same_hash(q->state.secret_hash, r->secret_hash)) {
+        refuse(why, STATUS_FAILED_PRECONDITION, "the two nodes hold different master secrets");
+        return false;
+    }
+    const char *fault = request_fault(r, s, q, now->unix_ms);
+    if (fault != NULL) {
+        refuse(why, STATUS_INVALID_ARGUMENT, fault);
+        return false;
+    }
+    if (!boots_hear(&m->boots, q->state.incarnation, &r->turn)) {
+        refuse(why, STATUS_FAILED_PRECONDITION,
+               "the request comes from an earlier incarnation of its sender");
+        return false;
+    }
+    struct rc rc =
+        shown_take(&m->shown, q->state.incarnation, &q->known, q->state.in_service, now->mono_ms);
+    if (rc.err == E_NOMEM) {
+        refuse(why, STATUS_RESOURCE_EXHAUSTED, "this node is out of memory");
+        return false;
+    }
+    if (rc.err != E_OK) {
+        refuse(why, STATUS_INVALID_ARGUMENT, "known names a writer twice");
+        return false;
+    }
+    shown_age(&m->shown, r->cfg.settle_ms, now->mono_ms);
+    member_hear(m, &q->state, now);
+    m->relay_at_ms = 0;
+    hasten(m, now);
+    return true;
+}
+
+enum news { NEWS_NONE, NEWS_RELAYED, NEWS_OWN };
+
+/* What this node knows and the member does not: of its own writes, or of others' that the member may
+ * be getting from them at this moment. */
+static enum news find_news(const struct store *s, const struct member *m,
+                           const struct store_known *known) {
+    enum news news = NEWS_NONE;
+    for (size_t i = 0; i < known->count; i++) {
+        const struct store_known_entry *e = &known->entries[i];
+        if (vector_hlc(m->shown.asked, e->writer) >= e->hlc) {
+            continue;
+        }
+        if (id_equal(e->writer, store_writer(s))) {
+            return NEWS_OWN;
+        }
+        news = NEWS_RELAYED;
+    }
+    return news;
+}
+
+static enum replica_answer wait_or_answer(const struct store *s, struct member *m,
+                                          const struct replica_serve *serve,
+                                          const struct replica_now *now, struct replica_page *out) {
+    const struct replica_request *q = serve->request;
+    bool is_first = !id_equal(q->responder_incarnation, store_writer(s));
+    if (is_first || serve->is_over || q->wait_ms == 0 || m->shown.asked == NULL) {
+        return REPLICA_ANSWER_PAGE;
+    }
+    enum news news = find_news(s, m, &out->known);
+    if (news == NEWS_OWN) {
+        return REPLICA_ANSWER_PAGE;
+    }
+    if (news == NEWS_NONE) {
+        m->relay_at_ms = 0;
+        return REPLICA_ANSWER_WAIT;
+    }
+    if (m->relay_at_ms == 0) {
+        m->relay_at_ms = now->mono_ms + REPLICA_RELAY_MS;
+    }
+    if (now->mono_ms < m->relay_at_ms) {
+        return REPLICA_ANSWER_WAIT_SHORT;
+    }
+    out->more = true;
+    return REPLICA_ANSWER_AGAIN;
+}
+
+static void begin_page(const struct replica *r, const struct store *s,
+                       const struct replica_request *q, const struct replica_now *now,
+                       struct replica_page *out) {
+    *out = (struct replica_page){ 0 };
+    replica_own_state(r, s, now, &out->state);
+    memcpy(out->requester_incarnation, q->state.incarnation, STORE_WRITER_BYTES);
+}
+
+/* Copies what this node knows, and then may read the log: a vector that was copied later could cover
+ * what the page has not. */
+static bool copy_known(const struct store *s, const struct replica_serve *serve,
+                       struct replica_page *out) {
+    size_t known_count = store_known_count(s);
+    if (known_count > serve->entry_count_max) {
+        return false;
+    }
+    struct rc rc = store_known_copy(s, serve->entries, known_count, &out->known);
+    if (rc.err == E_OK) {
+        rc = store_floor_copy(s, serve->entries + known_count, serve->entry_count_max - known_count,
+                              &out->floor);
+    }
+    return rc.err == E_OK;
+}
+
+enum replica_answer replica_serve(struct replica *r, const struct store *s,
+                                  const struct replica_serve *serve, const struct replica_now *now,
+                                  struct replica_page *out, struct status *why) {
+    const struct replica_request *q = serve->request;
+    begin_page(r, s, q, now, out);
+    *why = (struct status){ .code = STATUS_OK };
+    struct member *m = member_find(r, serve->wallet);
+    if (m == NULL) {
+        refuse(why, STATUS_PERMISSION_DENIED, "the caller is not a member of this cluster");
+        return REPLICA_ANSWER_REFUSE;
+    }
+    if (!serve->is_again && !take_request(r, s, m, q, now, why)) {
+        return REPLICA_ANSWER_REFUSE;
+    }
+    if (!r->in_service) {
+        char reason[REPLICA_REASON_BYTES];
+        (void)replica_in_service(r, reason);
+        status_set(why, STATUS_UNAVAILABLE, "this node is starting: %s", reason);
+        return REPLICA_ANSWER_REFUSE;
+    }
+    if (store_needs_reset(s, &q->known)) {
+        r->stats.reset_given_count++;
+        out->reset = true;
+        return REPLICA_ANSWER_RESET;
+    }
+    if (!copy_known(s, serve, out)) {
+        refuse(why, STATUS_RESOURCE_EXHAUSTED, "this node's version vector has too many entries");
+        return REPLICA_ANSWER_REFUSE;
+    }
+    out->from = id_equal(q->responder_incarnation, store_writer(s)) ? q->since : 0;
+    out->next = out->from;
+    out->last = store_log_last(s);
+    return wait_or_answer(s, m, serve, now, out);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* When a starting node has enough to serve (docs/replication.md, section 2.6). */
+#include <stdio.h>
+
+#include "replica/internal.h"
+
+/* N - W + 1 of the others meet every set of W members that acknowledged a write, this one aside. */
+static size_t needed_count(const struct replica *r) {
+    size_t n = r->count + 1;
+    size_t w = n / 2 + 1;
+    return r->count == 0 ? 0 : n - w + 1;
+}
+
+static size_t complete_count(const struct replica *r) {
+    size_t count = 0;
+    for (size_t i = 0; i < r->count; i++) {
+        count += r->members[i].is_complete ? 1 : 0;
+    }
+    return count;
+}
+
+/* Whether whoever answers from service has been pulled to the end: with the others, waiting longer
+ * is of no use. */
+static bool has_all_that_answer(const struct replica *r) {
+    for (size_t i = 0; i < r->count; i++) {
+        if (r->members[i].is_answering && !r->members[i].is_complete) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void start_update(struct replica *r, uint64_t now_ms) {
+    if (r->in_service || !r->has_members || !r->has_secret) {
+        return;
+    }
+    if (!r->is_clocked) {
+        r->is_clocked = true;
+        r->start_ms = now_ms;
+    }
+    if (r->is_new || complete_count(r) >= needed_count(r)) {
+        r->in_service = true;
+        return;
+    }
+    if (now_ms - r->start_ms >= r->cfg.start_wait_ms && has_all_that_answer(r)) {
+        /* A write that only those acknowledged who cannot be reached would be missing here. */
+        r->in_service = true;
+        r->stats.durability_reset_count++;
+    }
+}
+
+bool replica_in_service(const struct replica *r, char reason[static REPLICA_REASON_BYTES]) {
+    reason[0] = '\0';
+    if (r->in_service) {
+        return true;
+    }
+    if (!r->has_secret) {
+        (void)snprintf(reason, REPLICA_REASON_BYTES, "it holds no master secret yet");
+    } else if (!r->has_members) {
+        (void)snprintf(reason, REPLICA_REASON_BYTES, "it does not know the cluster's members yet");
+    } else {
+        (void)snprintf(reason, REPLICA_REASON_BYTES,
+                       "it has all data of %zu other members in service, and needs those of %zu",
+                       complete_count(r), needed_count(r));
+    }
+    return false;
+}

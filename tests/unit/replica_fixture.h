@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Nodes with a store and a replica each, and pulls between them whose request and answer are copies
+ * that the test hands over when it likes, or never. */
+#pragma once
+
+#include <stdio.h>
+
+#include "replica/replica.h"
+#include "store_fixture.h"
+
+#define FIXTURE_KNOWN_MAX 64 /* As the writers a store remembers. */
+#define FIXTURE_PAGE_MAX 8
+#define FIXTURE_VALUE_MAX 32
+
+struct node {
+    struct store *store;
+    struct replica *replica;
+    struct wallet wallet;
+    char url[32];
+    int64_t clock_ms; /* Ahead of the world. */
+};
+
+enum pull_stage { PULL_FREE, PULL_ASKED, PULL_ANSWERED };
+
+/* A pull under way: what is on the wire belongs to it. */
+struct pull {
+    enum pull_stage stage;
+    struct node *from; /* Who asks. */
+    struct node *to;
+    uint32_t ticket;
+    bool was_taken; /* The responder has taken the request in. */
+    struct replica_request request;
+    struct store_known_entry asked[FIXTURE_KNOWN_MAX];
+    enum replica_answer answer;
+    struct status why;
+    struct replica_page page;
+    struct store_known_entry told[2 * FIXTURE_KNOWN_MAX];
+    struct replica_record records[FIXTURE_PAGE_MAX];
+    uint8_t bytes[FIXTURE_PAGE_MAX][FIXTURE_VALUE_MAX];
+    size_t record_count;
+    enum replica_verdict verdict; /* When it was handed over. */
+    char reason[REPLICA_REASON_BYTES];
+};
+
+static struct replica_now world = { .mono_ms = 1000000, .unix_ms = NOW, .random = 1 };
+
+static inline void pass_ms(uint64_t ms) {
+    world.mono_ms += ms;
+    world.unix_ms += ms;
+    world.random = world.random * 1664525u + 1013904223u;
+}
+
+static inline struct replica_now now_of(const struct node *n) {
+    struct replica_now now = world;
+    now.unix_ms = (uint64_t)((int64_t)now.unix_ms + n->clock_ms);
+    return now;
+}
+
+#define FIXTURE_SETTLE_MS 60000
+#define FIXTURE_START_WAIT_MS 30000
+#define FIXTURE_WAIT_MS 5000
+
+static inline struct replica_cfg fixture_replica_cfg(void) {
+    return (struct replica_cfg){ .interval_ms = 10000,
+                                 .wait_ms = FIXTURE_WAIT_MS,
+                                 .page_bytes_max = 4 * STORE_RECORD_BYTES,
+                                 .backoff_min_ms = 100,
+                                 .backoff_max_ms = 5000,
+                                 .settle_ms = FIXTURE_SETTLE_MS,
+                                 .start_wait_ms = FIXTURE_START_WAIT_MS,
+                                 .clock_skew_ms = SKEW_MS,
+                                 .head_lag_max = 10,
+                                 .compact_after_ms = RETENTION_MS + SKEW_MS };
+}
+
+static const uint8_t fixture_hash[REPLICA_HASH_BYTES] = { 7 };
+
+/* A boot: an empty store under a new writer. */
+static inline void node_boot(struct node *n, uint8_t idx, uint8_t writer) {
+    struct replica_cfg cfg = fixture_replica_cfg();
+    n->store = fixture_open(writer);
+    n->wallet = (struct wallet){ { (uint8_t)(idx + 1) } };
+    (void)snprintf(n->url, sizeof(n->url), "https://n%u", (unsigned)idx);
+    assert_ok(replica_init(&n->replica, &cfg));
+}
+
+static inline void node_close(struct node *n) {
+    replica_close(&n->replica);
+    store_close(&n->store);
+}
+
+static inline struct replica_member member_of(const struct node *n) {
+    return (struct replica_member){ n->wallet, n->url, n->wallet.bytes[0] };
+}
+
+/* The registry lists nodes[0..count), without the NULL ones. */
+static inline void node_list(struct node *n, struct node *const *nodes, size_t count) {
+    struct replica_member members[16];
+    size_t member_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (nodes[i] != NULL) {
+            members[member_count++] = member_of(nodes[i]);
+        }
+    }
+    struct replica_member self = member_of(n);
+    struct replica_now now = now_of(n);
+    assert_ok(replica_set_members(n->replica, &self, members, member_count, &now));
+}
+
+static inline bool is_in_service(const struct node *n) {
+    char reason[REPLICA_REASON_BYTES];
+    bool yes = replica_in_service(n->replica, reason);
+    assert_int_equal(yes, reason[0] == '\0');
+    return yes;
+}
+
+/* Sends what the todo asks for. */
+static inline void pull_send(struct pull *p, struct node *from, struct node *to, uint32_t ticket) {
+    *p = (struct pull){ .stage = PULL_ASKED, .from = from, .to = to, .ticket = ticket };
+    struct replica_now now = now_of(from);
+    assert_ok(replica_pull_request(from->replica, from->store, ticket, &now, p->asked,
+                                   FIXTURE_KNOWN_MAX, &p->request));
+}
+
+static inline void pull_read(struct pull *p) {
+    struct store_record records[FIXTURE_PAGE_MAX];
+    struct store_log_query query = { p->page.from, &p->request.known, p->request.bytes_max,
+                                     FIXTURE_PAGE_MAX };
+    struct store_log_page page;
+    assert_ok(store_log_read(p->to->store, &query, records, &page));
+    p->page.next = page.next;
+    p->page.more = page.more;
+    p->record_count = page.count;
+    for (size_t i = 0; i < page.count; i++) {
+        struct store_remote remote = fixture_remote(&records[i]);
+        assert_true(remote.key.len + remote.sealed.len <= FIXTURE_VALUE_MAX);
+        memcpy(p->bytes[i], remote.key.ptr, remote.key.len);
+        memcpy(p->bytes[i] + remote.key.len, remote.sealed.ptr, remote.sealed.len);
+        remote.key.ptr = p->bytes[i];
+        remote.sealed.ptr = p->bytes[i] + remote.key.len;
+        p->records[i] = (struct replica_record){ .remote = remote };
+    }
+}
+
+/* The request reaches its responder, or is looked at again. Returns whether there is an answer. */
+static inline bool pull_serve(struct pull *p, bool is_over) {
+    struct replica_now now = now_of(p->to);
+    struct replica_serve serve = { .wallet = &p->from->wallet,
+                                   .request = &p->request,
+                                   .is_again = p->was_taken,
+                                   .is_over = is_over,
+                                   .entries = p->told,
+                                   .entry_count_max = 2 * FIXTURE_KNOWN_MAX };
+    p->was_taken = true;
+    p->answer = replica_serve(p->to->replica, p->to->store, &serve, &now, &p->page, &p->why);
+    if (p->answer == REPLICA_ANSWER_WAIT || p->answer == REPLICA_ANSWER_WAIT_SHORT) {
+        return false;
+    }
+    if (p->answer == REPLICA_ANSWER_PAGE) {
+        pull_read(p);
+    }
+    p->stage = PULL_ANSWERED;
+    return true;
+}
+
+/* The answer reaches the requester. After RESET the store is another one: new_writer. */
+static inline void pull_deliver(struct pull *p, uint8_t new_writer) {
+    struct node *n = p->from;
+    struct replica_now now = now_of(n);
+    p->stage = PULL_FREE;
+    if (p->answer == REPLICA_ANSWER_REFUSE) {
+        replica_pull_failed(n->replica, p->ticket, p->why.code == STATUS_UNAVAILABLE, p->why.text,
+                            &now);
+        return;
+    }
+    p->verdict = replica_page_begin(n->replica, n->store, p->ticket, &p->page, &now, p->reason);
+    assert_int_equal(p->verdict == REPLICA_TAKE, p->reason[0] == '\0');
+    if (p->verdict == REPLICA_RESET) {
+        uint8_t writer[STORE_WRITER_BYTES] = { new_writer };
+        store_reset(n->store, writer);
+        replica_restart(n->replica, &now);
+    } else if (p->verdict == REPLICA_TAKE) {
+        (void)replica_merge(n->replica, n->store, p->ticket, &p->page, p->records, p->record_count,
+                            &now);
+        replica_page_end(n->replica, n->store, p->ticket, &p->page, &now);
+    }
+    replica_check(n->replica, n->store);
+}
+
+/* Whether the replica wants to pull from `to` now; then sends it. Other tasks must not be due. */
+static inline bool pull_next(struct pull *p, struct node *from, struct node *to) {
+    struct replica_now now = now_of(from);
+    struct replica_todo todo;
+    replica_next(from->replica, from->store, &now, &todo);
+    if (todo.kind != REPLICA_PULL) {
+        return false;
+    }
+    assert_true(wallet_equal(&todo.wallet, &to->wallet));
+    pull_send(p, from, to, todo.ticket);
+    return true;
+}
