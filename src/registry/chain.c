@@ -431,7 +431,8 @@ static RC init_rpc(struct chain *chain, const char *url, char *reason) {
                                  .total_ms = chain->cfg.total_ms,
                                  .attempt_count_max = chain->cfg.attempt_count_max,
                                  .backoff_ms = chain->cfg.backoff_ms,
-                                 .answer_bytes_max = chain->cfg.answer_bytes_max };
+                                 .answer_bytes_max = chain->cfg.answer_bytes_max,
+                                 .stop = chain->cfg.stop };
     return rpc_init(&chain->rpc, &cfg, reason);
 }
 
@@ -440,7 +441,7 @@ RC chain_init(struct chain **out, const struct registry_chain_cfg *cfg,
     *out = NULL;
     reason[0] = '\0';
     if (cfg->chain_id == 0 || cfg->kms_app_id == 0 || wallet_is_zero(&cfg->nova_app_registry) ||
-        wallet_is_zero(&cfg->kms_registry)) {
+        (wallet_is_zero(&cfg->kms_registry) && !cfg->members_only)) {
         (void)snprintf(reason, REGISTRY_REASON_BYTES,
                        "chain: the chain id, the KMS app id and both registries' addresses must "
                        "be set");

@@ -14,6 +14,8 @@
  * (MALFORMED, TOO_BIG) about this answer, for instance because a registrant's URL is too long. */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "registry/head.h"
 #include "registry/registry.h"
 
@@ -41,6 +43,7 @@ struct registry_chain_cfg {
     uint64_t chain_id;   /* Not 0. */
     struct wallet nova_app_registry;
     struct wallet kms_registry;
+    bool members_only;   /* kms_registry is not given: for lookups and member lists alone. */
     uint64_t kms_app_id; /* Not 0. */
     uint32_t connect_timeout_ms;
     uint32_t timeout_ms; /* One exchange, */
@@ -54,6 +57,7 @@ struct registry_chain_cfg {
     uint32_t reorg_block_count_max;
     uint32_t confirmation_count; /* HASH_CONFIRMATIONS. */
     uint32_t refresh_ms;         /* struct registry's. */
+    const atomic_bool *stop;     /* struct rpc_cfg's. */
     uint64_t (*mono_ms)(void);   /* Other clocks, for tests. */
     uint64_t (*unix_ms)(void);
 };

@@ -84,6 +84,20 @@ static size_t header_cb(char *data, size_t size, size_t count, void *ctx) {
     return len;
 }
 
+static bool is_stopped(const struct rpc *rpc) {
+    return rpc->cfg.stop != NULL && atomic_load(rpc->cfg.stop);
+}
+
+/* libcurl calls it about once a second while it waits; anything but 0 ends the exchange. */
+static int progress_cb(void *ctx, curl_off_t down_total, curl_off_t down, curl_off_t up_total,
+                       curl_off_t up) {
+    (void)down_total;
+    (void)down;
+    (void)up_total;
+    (void)up;
+    return is_stopped(ctx) ? 1 : 0;
+}
+
 /* ---- One exchange ---- */
 
 static RC judge_stopped(const struct rpc *rpc, char *why) {
@@ -115,6 +129,10 @@ static RC judge_code(const struct rpc *rpc, CURLcode code, uint32_t timeout_ms, 
     if (code == CURLE_OPERATION_TIMEDOUT) {
         (void)snprintf(why, REGISTRY_REASON_BYTES, "no complete answer within %u ms", timeout_ms);
         return ERR(TIMEOUT);
+    }
+    if (code == CURLE_ABORTED_BY_CALLBACK) {
+        (void)snprintf(why, REGISTRY_REASON_BYTES, "it was stopped");
+        return ERR(UNAVAILABLE);
     }
     if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST ||
         code == CURLE_COULDNT_RESOLVE_PROXY) {
@@ -190,7 +208,7 @@ static RC exchange_again(struct rpc *rpc, const char *request, char *why) {
     for (uint32_t attempt = 0; attempt < rpc->cfg.attempt_count_max; attempt++) {
         uint64_t wait_ms = attempt == 0 ? 0 : backoff_ms(rpc, attempt);
         uint64_t now_ms = clock_mono_ms();
-        if (attempt > 0 && now_ms + wait_ms >= deadline_ms) {
+        if (attempt > 0 && (is_stopped(rpc) || now_ms + wait_ms >= deadline_ms)) {
             return rc;
         }
         sleep_ms(wait_ms);
@@ -318,6 +336,9 @@ static RC set_options(struct rpc *rpc) {
     ENSURE(curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, body_cb) == CURLE_OK, NOMEM);
     ENSURE(curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, header_cb) == CURLE_OK, NOMEM);
     TRY(set_number(easy, CURLOPT_FOLLOWLOCATION, 0));
+    TRY(set_pointer(easy, CURLOPT_XFERINFODATA, rpc));
+    ENSURE(curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, progress_cb) == CURLE_OK, NOMEM);
+    TRY(set_number(easy, CURLOPT_NOPROGRESS, rpc->cfg.stop == NULL ? 1 : 0));
     if (rpc->is_loopback) {
         /* A proxy from the environment would have another chain behind the light client's address. */
         TRY(set_pointer(easy, CURLOPT_PROXY, ""));

@@ -4,6 +4,8 @@
  * and only http and https are spoken. Proxies come from the environment, as libcurl has them. */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "registry/rpc_batch.h"
 
 struct rpc; /* Opaque. */
@@ -18,6 +20,7 @@ struct rpc_cfg {
     uint32_t attempt_count_max; /* The first one included. */
     uint32_t backoff_ms; /* Before the first retry; doubled for each more. Half of it random. */
     uint32_t answer_bytes_max; /* Past it receiving stops. */
+    const atomic_bool *stop; /* Once true, requests end within about a second. Lent; NULL: never. */
 };
 
 #define RPC_MS_MAX 3600000u
@@ -33,7 +36,7 @@ void rpc_close(struct rpc **rpc);
 /* Sends the batch and reads its answer (rpc_batch_answer). Tries again after what may pass: no
  * connection, a timeout, an answer cut short, HTTP status 429 or 5xx. OK says that every call has
  * its answer, which may be an error. The reason is one sentence that names the server. TIMEOUT,
- * UNAVAILABLE, IO, MALFORMED, TOO_BIG, NOMEM. */
+ * UNAVAILABLE (also when it was stopped), IO, MALFORMED, TOO_BIG, NOMEM. */
 RC rpc_send(struct rpc *rpc, struct rpc_batch *batch, char reason[static REGISTRY_REASON_BYTES]);
 
 /* "127.0.0.1:8545". Lent for rpc's life. */

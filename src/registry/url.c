@@ -71,6 +71,22 @@ RC registry_url_normalize(const char *url, char out[static REGISTRY_URL_BYTES]) 
     return OK;
 }
 
+RC registry_url_target(const char *url, char out[static REGISTRY_TARGET_BYTES]) {
+    AUTO(parts_close) struct parts parts = { 0 };
+    out[0] = '\0';
+    ENSURE(strlen(url) <= AUTH_URL_BYTES_MAX, MALFORMED);
+    /* A user, a query and a fragment, also empty ones, over which libcurl's versions differ. */
+    ENSURE(strpbrk(url, "@?#") == NULL, MALFORMED);
+    TRY(split(url, &parts));
+    ENSURE(strcmp(parts.scheme, "https") == 0 && strcmp(parts.path, "/") == 0, MALFORMED);
+    int len = snprintf(out, REGISTRY_TARGET_BYTES, "%s:%s", parts.host, parts.port);
+    if (len < 0 || len >= REGISTRY_TARGET_BYTES) {
+        out[0] = '\0';
+        return ERR(MALFORMED);
+    }
+    return OK;
+}
+
 bool registry_url_equal(const char *a, const char *b) {
     char a_norm[REGISTRY_URL_BYTES];
     char b_norm[REGISTRY_URL_BYTES];

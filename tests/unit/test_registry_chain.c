@@ -456,6 +456,8 @@ static void test_cfg(void **state) {
         assert_true(reason[0] != '\0');
     }
     struct registry_chain_cfg cfg = cfg_of("http://127.0.0.1:1");
+    cfg.kms_registry = (struct wallet){ { 0 } };
+    cfg.members_only = true;
     struct chain *chain = NULL;
     assert_ok(chain_init(&chain, &cfg, reason));
     chain_close(&chain);
@@ -492,6 +494,40 @@ static void test_urls(void **state) {
 
 #define CHAIN_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+static struct target_row {
+    const char *name;
+    const char *url;
+    const char *want; /* NULL: MALFORMED. */
+} target_rows[] = {
+    { "port", "https://Node.Example:8443", "node.example:8443" },
+    { "no_port", "https://node.example/", "node.example:443" },
+    { "v4", "HTTPS://127.0.0.1:1", "127.0.0.1:1" },
+    { "v6", "https://[::1]:9443/", "[::1]:9443" },
+    { "http", "http://node.example:8443", NULL },
+    { "no_scheme", "node.example:8443", NULL },
+    { "user", "https://u@node.example:8443", NULL },
+    { "password", "https://u:p@node.example:8443", NULL },
+    { "empty_user", "https://@node.example:8443", NULL },
+    { "path", "https://node.example:8443/kms", NULL },
+    { "query", "https://node.example:8443/?q", NULL },
+    { "fragment", "https://node.example:8443/#f", NULL },
+    { "port_too_big", "https://node.example:65536", NULL },
+    { "no_host", "https://:8443", NULL },
+    { "space", "https://node example:8443", NULL },
+    { "empty", "", NULL },
+};
+
+static void test_target(void **state) {
+    const struct target_row *row = *state;
+    char out[REGISTRY_TARGET_BYTES] = "x";
+    char *url = strdup(row->url);
+    assert_non_null(url);
+    struct rc rc = registry_url_target(url, out);
+    free(url);
+    assert_int_equal(rc.err, row->want == NULL ? E_MALFORMED : E_OK);
+    assert_string_equal(out, row->want == NULL ? "" : row->want);
+}
+
 int main(void) {
     static struct CMUnitTest tests[64] = {
         CHAIN_TEST(test_lookup),
@@ -514,6 +550,7 @@ int main(void) {
     };
     size_t count = 17;
     TEST_ADD_ROWS(tests, count, test_lie, lie_rows);
+    TEST_ADD_ROWS(tests, count, test_target, target_rows);
     ASSERT(count <= TEST_ROWS(tests));
     return _cmocka_run_group_tests("registry_chain", tests, count, NULL, NULL);
 }

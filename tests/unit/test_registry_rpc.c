@@ -455,6 +455,32 @@ static void test_retries(void **state) {
     script_stop(&server);
 }
 
+static enum script_next hang(void *ctx, struct script_server *server, const char *body) {
+    (void)server;
+    (void)body;
+    atomic_store((atomic_bool *)ctx, true);
+    return SCRIPT_HANG;
+}
+
+/* A program that ends does not wait for a server that hangs. */
+static void test_stop(void **state) {
+    (void)state;
+    atomic_bool stop = false;
+    struct script_server *server = script_start(hang, &stop);
+    struct rpc_cfg cfg = cfg_of(server->url);
+    cfg.timeout_ms = RPC_MS_MAX;
+    cfg.total_ms = RPC_MS_MAX;
+    cfg.attempt_count_max = 3;
+    cfg.stop = &stop;
+    struct rpc *rpc = NULL;
+    assert_ok(rpc_init(&rpc, &cfg, reason));
+    assert_err(send_one(rpc), UNAVAILABLE);
+    assert_non_null(strstr(reason, "it was stopped"));
+    assert_int_equal(script_request_count(server), 1);
+    rpc_close(&rpc);
+    script_stop(&server);
+}
+
 /* The time for all attempts is bounded too: no retry whose wait would pass it. */
 static void test_total(void **state) {
     (void)state;
@@ -567,17 +593,13 @@ static void test_cfg_ranges(void **state) {
 
 int main(void) {
     static struct CMUnitTest tests[128] = {
-        cmocka_unit_test(test_answer_order),
-        cmocka_unit_test(test_answer_size),
-        cmocka_unit_test(test_request),
-        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_retries),
-        cmocka_unit_test(test_total),
-        cmocka_unit_test(test_cannot_connect),
-        cmocka_unit_test(test_cfg_ranges),
-        cmocka_unit_test(test_loopback_needs_no_proxy),
+        cmocka_unit_test(test_answer_order), cmocka_unit_test(test_answer_size),
+        cmocka_unit_test(test_request),      cmocka_unit_test(test_values),
+        cmocka_unit_test(test_retries),      cmocka_unit_test(test_total),
+        cmocka_unit_test(test_stop),         cmocka_unit_test(test_cannot_connect),
+        cmocka_unit_test(test_cfg_ranges),   cmocka_unit_test(test_loopback_needs_no_proxy),
     };
-    size_t count = 9;
+    size_t count = 10;
     TEST_ADD_ROWS(tests, count, test_answer, answer_rows);
     TEST_ADD_ROWS(tests, count, test_error, error_rows);
     TEST_ADD_ROWS(tests, count, test_quantity, quantity_rows);
