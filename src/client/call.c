@@ -101,6 +101,7 @@ static void show_seen(struct client_call *call) {
 /* ---- Tries ---- */
 
 static RC attempt(struct client_call *call, struct status *why);
+static void wait_for_list(struct client_call *call);
 
 static struct novakms_result *read_answer(struct client_call *call,
                                           const ProtobufCMessage *message) {
@@ -144,44 +145,68 @@ static struct novakms_result *read_failure(struct client_call *call,
     return result;
 }
 
-/* Whether the call may be tried again, which for a write means that it was not executed; and
- * whether only another server could do better. */
-static bool may_repeat(const struct client_call *call, const struct net_outcome *outcome,
-                       bool *elsewhere) {
-    bool is_safe = outcome->executed == NET_NOT_EXECUTED || call->op->is_read;
-    bool is_outage = outcome->status.code == STATUS_UNAVAILABLE;
-    *elsewhere = outcome->is_refusal || outcome->executed == NET_ANSWERED;
-    return is_safe && (is_outage || outcome->is_refusal);
+static bool has_time(const struct client_call *call) {
+    return !call->client->is_closing && clock_mono_ms() < call->deadline_at_ms;
 }
 
-static bool should_repeat(const struct client_call *call, const struct net_outcome *outcome) {
+static struct client_try failed_try(const struct client_call *call,
+                                    const struct net_outcome *outcome) {
+    return (struct client_try){
+        .code = outcome->status.code,
+        .executed = outcome->executed,
+        .is_refusal = outcome->is_refusal,
+        .is_read = call->op->is_read,
+        .is_cut = call->has_share && outcome->status.code == STATUS_DEADLINE_EXCEEDED,
+    };
+}
+
+/* Chooses the server for the next try. False when there is to be none. */
+static bool choose_next(struct client_call *call, const struct net_outcome *outcome) {
     const struct novakms *client = call->client;
-    bool elsewhere = false;
-    if (client->is_closing || !may_repeat(call, outcome, &elsewhere) ||
-        clock_mono_ms() >= call->deadline_at_ms) {
+    const struct client_try failed = failed_try(call, outcome);
+    enum client_next next = has_time(call) ? client_policy_next(&failed) : CLIENT_NEXT_NONE;
+    if (next == CLIENT_NEXT_NONE) {
         return false;
     }
-    uint32_t servers = (uint32_t)client->server_count;
-    uint32_t count_max = client->attempt_count_max > servers ? client->attempt_count_max : servers;
-    return call->attempt_count < (elsewhere ? servers : count_max);
+    size_t idx = client_servers_pick(client, call->server_idx + 1, call->tried_mask);
+    if (idx == NOVAKMS_SERVER_COUNT_MAX && next == CLIENT_NEXT_ANY &&
+        call->attempt_count < client->attempt_count_max) {
+        idx = client_servers_pick(client, call->server_idx + 1, 0);
+    }
+    call->server_idx = idx < NOVAKMS_SERVER_COUNT_MAX ? idx : call->server_idx;
+    return idx < NOVAKMS_SERVER_COUNT_MAX;
+}
+
+/* A server that was refused may have registered anew since the list was read: once for a call. */
+static bool should_read_list(struct client_call *call, const struct net_outcome *outcome) {
+    bool is_refused = outcome->is_refusal && outcome->status.code == STATUS_UNAUTHENTICATED;
+    bool should = is_refused && call->client->members.is_outdated && !call->has_waited;
+    call->has_waited = call->has_waited || should;
+    return should && has_time(call);
 }
 
 static void on_answer(const ProtobufCMessage *message, void *data) {
     struct client_call *call = data;
     struct novakms *client = call->client;
-    const struct net_outcome *outcome = net_channel_outcome(client->channels[call->server_idx]);
+    const struct net_outcome *outcome =
+        net_channel_outcome(client->servers[call->server_idx].channel);
     call->channel_call_id = 0;
-    if (message != NULL) {
+    if (outcome->executed == NET_ANSWERED && outcome->status.code != STATUS_UNAVAILABLE) {
         client->preferred_idx = call->server_idx;
+    }
+    if (message != NULL) {
         tell(call, read_answer(call, message));
         return;
     }
-    if (should_repeat(call, outcome)) {
+    if (choose_next(call, outcome)) {
         struct net_outcome first = *outcome;
-        call->server_idx = (call->server_idx + 1) % client->server_count;
         if (attempt(call, &first.status).err != E_OK) {
             tell(call, read_failure(call, &first));
         }
+        return;
+    }
+    if (should_read_list(call, outcome)) {
+        wait_for_list(call);
         return;
     }
     tell(call, read_failure(call, outcome));
@@ -190,7 +215,7 @@ static void on_answer(const ProtobufCMessage *message, void *data) {
 static RC attempt(struct client_call *call, struct status *why) {
     struct novakms *client = call->client;
     TRY(client_refresh(client, why));
-    struct net_channel *channel = client->channels[call->server_idx];
+    struct net_channel *channel = client->servers[call->server_idx].channel;
     ProtobufCService *service = net_channel_service(channel, call->op->service);
     if (service == NULL) {
         status_set(why, STATUS_RESOURCE_EXHAUSTED, "out of memory");
@@ -200,9 +225,13 @@ static RC attempt(struct client_call *call, struct status *why) {
         protobuf_c_service_descriptor_get_method_by_name(call->op->service, call->op->method);
     uint64_t now_ms = clock_mono_ms();
     uint64_t left_ms = call->deadline_at_ms > now_ms ? call->deadline_at_ms - now_ms : 1;
+    uint32_t try_ms = client_policy_try_ms(left_ms, client_servers_count(client, call->tried_mask),
+                                           call->op->is_read);
+    call->has_share = try_ms < left_ms;
+    call->tried_mask |= 1u << call->server_idx;
     call->attempt_count++;
     show_seen(call);
-    net_channel_set_timeout(channel, (uint32_t)left_ms);
+    net_channel_set_timeout(channel, try_ms);
     uint64_t told_count = client->told_count;
     service->invoke(service, (unsigned)(method - call->op->service->methods), call->request,
                     on_answer, call);
@@ -211,6 +240,129 @@ static RC attempt(struct client_call *call, struct status *why) {
     }
     net_channel_set_timeout(channel, client->timeout_ms); /* For the stubs' own callers. */
     return OK;
+}
+
+/* ---- The member list before a try ---- */
+
+/* A call's first try, or its first with a new list. */
+static RC try_first(struct client_call *call, struct status *why) {
+    size_t idx = client_servers_pick(call->client, call->client->preferred_idx, 0);
+    if (idx == NOVAKMS_SERVER_COUNT_MAX) {
+        return client_servers_explain(call->client, why);
+    }
+    call->tried_mask = 0;
+    call->server_idx = idx;
+    return attempt(call, why);
+}
+
+static void on_wait_over(uv_timer_t *timer);
+
+/* Has the timer end the first of the waiting calls whose time is over. */
+static void arm_wait(struct novakms *client) {
+    uint64_t at_ms = UINT64_MAX;
+    for (const struct client_call *call = client->calls; call != NULL; call = call->next) {
+        if (call->is_waiting && call->deadline_at_ms < at_ms) {
+            at_ms = call->deadline_at_ms;
+        }
+    }
+    (void)uv_timer_stop(&client->wait_timer);
+    if (at_ms == UINT64_MAX) {
+        return;
+    }
+    uint64_t now_ms = clock_mono_ms();
+    int error =
+        uv_timer_start(&client->wait_timer, on_wait_over, at_ms > now_ms ? at_ms - now_ms : 0, 0);
+    ASSERT(error == 0); /* Fails only for a closing handle. */
+}
+
+static void end_waiting(struct client_call *call, const struct status *why) {
+    call->is_waiting = false;
+    tell_later(call, why);
+}
+
+static void on_wait_over(uv_timer_t *timer) {
+    struct novakms *client = timer->data;
+    uint64_t now_ms = clock_mono_ms();
+    for (struct client_call *call = client->calls; call != NULL; call = call->next) {
+        if (call->is_waiting && now_ms >= call->deadline_at_ms) {
+            struct status why;
+            status_set(&why, STATUS_DEADLINE_EXCEEDED,
+                       "the registry was not read in the call's time, so that no server could be "
+                       "checked");
+            end_waiting(call, &why);
+        }
+    }
+    arm_wait(client);
+}
+
+static void wait_for_list(struct client_call *call) {
+    call->is_waiting = true;
+    arm_wait(call->client);
+    client_members_read(&call->client->members); /* Of a file: goes on inside this. */
+}
+
+static void resume(struct client_call *call) {
+    struct novakms *client = call->client;
+    struct status why = { 0 };
+    call->is_waiting = false;
+    struct rc rc = client_members_are_usable(&client->members)
+                       ? try_first(call, &why)
+                       : client_members_explain(&client->members, &why);
+    if (rc.err != E_OK) {
+        tell_later(call, &why);
+    }
+}
+
+static struct client_call *find_waiting(struct novakms *client, uint64_t last_id) {
+    struct client_call *call = client->calls;
+    while (call != NULL && (!call->is_waiting || call->id > last_id)) {
+        call = call->next;
+    }
+    return call;
+}
+
+void client_resume(struct novakms *client) {
+    uint64_t last_id = client->last_id;
+    struct client_call *call = NULL;
+    while ((call = find_waiting(client, last_id)) != NULL) {
+        resume(call);
+    }
+    arm_wait(client);
+}
+
+static void cancel_waiting(struct client_call *call) {
+    struct status why;
+    status_set(&why, STATUS_CANCELLED, "the call was cancelled");
+    end_waiting(call, &why);
+}
+
+void client_cancel_waiting(struct novakms *client) {
+    for (struct client_call *call = client->calls; call != NULL; call = call->next) {
+        if (call->is_waiting) {
+            cancel_waiting(call);
+        }
+    }
+}
+
+/* The first try, at once or when the list was read. */
+static RC try_when_listed(struct client_call *call, struct status *why) {
+    struct novakms *client = call->client;
+    if (!client->finds_servers && !client->members.is_chain) {
+        return try_first(call, why);
+    }
+    switch (client_members_plan(&client->members)) {
+    case CLIENT_LIST_USE_AND_READ:
+        client_members_read(&client->members);
+        return try_first(call, why);
+    case CLIENT_LIST_USE:
+        return try_first(call, why);
+    case CLIENT_LIST_WAIT:
+        wait_for_list(call);
+        return OK;
+    case CLIENT_LIST_FAIL:
+        break;
+    }
+    return client_members_explain(&client->members, why);
 }
 
 /* ---- Starting, cancelling, waiting ---- */
@@ -236,7 +388,7 @@ static RC begin(struct client_call *call, const void *args, struct status *why) 
                    CLIENT_REQUEST_BYTES_MAX);
         return ERR(NOMEM);
     }
-    return attempt(call, why);
+    return try_when_listed(call, why);
 }
 
 static uint32_t timeout_of(const struct novakms *client, const struct client_op *op,
@@ -264,7 +416,6 @@ uint64_t client_start(struct novakms *client, const struct client_op *op, const 
     call->op = op;
     call->data = data;
     call->result_cb = result_cb;
-    call->server_idx = client->preferred_idx;
     call->deadline_at_ms = clock_mono_ms() + timeout_of(client, op, args);
     DL_APPEND(client->calls, call);
     struct status why = { 0 };
@@ -277,8 +428,10 @@ uint64_t client_start(struct novakms *client, const struct client_op *op, const 
 void novakms_cancel(struct novakms *client, uint64_t id) {
     struct client_call *call = NULL;
     DL_SEARCH_SCALAR(client->calls, call, id, id);
-    if (call != NULL && call->channel_call_id != 0) {
-        net_channel_cancel(client->channels[call->server_idx], call->channel_call_id);
+    if (call != NULL && call->is_waiting) {
+        cancel_waiting(call);
+    } else if (call != NULL && call->channel_call_id != 0) {
+        net_channel_cancel(client->servers[call->server_idx].channel, call->channel_call_id);
     }
 }
 

@@ -91,59 +91,15 @@ RC client_refresh(struct novakms *client, struct status *why) {
     tls_config_close(&client->tls);
     client->credential = credential;
     client->tls = tls;
-    for (size_t i = 0; i < client->server_count; i++) {
-        net_channel_set_tls(client->channels[i], tls);
+    for (size_t i = 0; i < NOVAKMS_SERVER_COUNT_MAX; i++) {
+        if (client->servers[i].channel != NULL) {
+            net_channel_set_tls(client->servers[i].channel, tls);
+        }
     }
     return OK;
 }
 
 /* ---- Opening ---- */
-
-static RC add_server(struct novakms *client, const struct novakms_cfg *cfg, const char *target,
-                     struct status *why) {
-    if (client->server_count == NOVAKMS_SERVER_COUNT_MAX) {
-        status_set(why, STATUS_INVALID_ARGUMENT, "at most %d servers are allowed",
-                   NOVAKMS_SERVER_COUNT_MAX);
-        return ERR(INVALID);
-    }
-    const struct net_proxy *proxy = NULL;
-    TRY(client_proxy_choose(&client->proxy, target, &proxy, why));
-    const struct net_channel_cfg channel_cfg = {
-        .io = client->io,
-        .target = target,
-        .proxy = proxy,
-        .tls = client->tls,
-        .check = client_trust_check,
-        .check_ctx = &client->trust,
-        .timeout_ms = client->timeout_ms,
-        .connect_timeout_ms = cfg->connect_timeout_ms,
-        .handshake_timeout_ms = cfg->connect_timeout_ms,
-        .recheck_ms = CLIENT_RECHECK_MS,
-        .keepalive_ms = cfg->keepalive_ms,
-    };
-    TRY(net_channel_init(&client->channels[client->server_count], &channel_cfg, why));
-    client->server_count++;
-    client->open_count++;
-    return OK;
-}
-
-/* Reads "host:port,host:port". */
-static RC add_servers(struct novakms *client, const struct novakms_cfg *cfg, struct status *why) {
-    const char *at = cfg->servers;
-    if (at == NULL) {
-        status_set(why, STATUS_INVALID_ARGUMENT, "servers must name at least one HOST:PORT");
-        return ERR(INVALID);
-    }
-    while (at != NULL) {
-        size_t len = strcspn(at, ",");
-        char target[NET_TARGET_BYTES];
-        (void)snprintf(target, sizeof(target), "%.*s",
-                       len < sizeof(target) ? (int)len : (int)sizeof(target) - 1, at);
-        TRY(add_server(client, cfg, target, why));
-        at = at[len] == ',' ? at + len + 1 : NULL;
-    }
-    return OK;
-}
 
 static RC check_limits(const struct novakms_cfg *cfg, struct status *why) {
     if (cfg->timeout_ms > NOVAKMS_TIMEOUT_MAX_MS ||
@@ -160,6 +116,34 @@ static RC check_limits(const struct novakms_cfg *cfg, struct status *why) {
     return OK;
 }
 
+/* Servers that the program named, or those of a registry, which is read at the first call. */
+static RC set_servers(struct novakms *client, const struct novakms_cfg *cfg, struct status *why) {
+    client->finds_servers = cfg->servers == NULL;
+    /* One that hangs must leave time for others. */
+    bool is_one = !client->finds_servers && strchr(cfg->servers, ',') == NULL;
+    client->connect_timeout_ms = cfg->connect_timeout_ms != 0 ? cfg->connect_timeout_ms
+                                 : is_one                     ? CLIENT_CONNECT_TIMEOUT_MS
+                                                              : CLIENT_CONNECT_TIMEOUT_SEVERAL_MS;
+    client->keepalive_ms = cfg->keepalive_ms;
+    if (client->finds_servers && !client_members_are_given(cfg)) {
+        status_set(why, STATUS_INVALID_ARGUMENT,
+                   "servers must name at least one HOST:PORT, or a registry be given to find them "
+                   "in");
+        return ERR(INVALID);
+    }
+    return client->finds_servers ? OK : client_servers_name(client, cfg->servers, why);
+}
+
+static void on_members_read(void *ctx) {
+    struct novakms *client = ctx;
+    if (client->is_closing) {
+        client_release(client); /* Held for this. */
+        return;
+    }
+    client_servers_update(client);
+    client_resume(client);
+}
+
 /* Everything but the loop and its handles. */
 static RC fill(struct novakms *client, const struct novakms_cfg *cfg, struct status *why) {
     TRY(check_limits(cfg, why));
@@ -168,15 +152,19 @@ static RC fill(struct novakms *client, const struct novakms_cfg *cfg, struct sta
     client->attempt_count_max =
         cfg->attempt_count_max == 0 ? CLIENT_ATTEMPT_COUNT_DEFAULT : cfg->attempt_count_max;
     client_proxy_init(&client->proxy, cfg);
-    TRY(client_trust_init(&client->trust, cfg->registry_path, cfg->server_wallets, why));
+    client->members.loop = client->loop;
+    client->members.read_cb = on_members_read;
+    client->members.ctx = client;
+    TRY(client_members_init(&client->members, cfg, why));
+    TRY(client_trust_init(&client->trust, cfg, &client->members, why));
     TRY(client_identity_init(&client->identity, cfg, why));
     TRY(random_mbedtls_init());
     TRY(client_refresh(client, why));
-    return add_servers(client, cfg, why);
+    return set_servers(client, cfg, why);
 }
 
 static void free_client(struct novakms *client) {
-    client_trust_close(&client->trust);
+    client_members_close(&client->members);
     identity_credential_close(&client->credential);
     tls_config_close(&client->tls);
     client_identity_close(&client->identity);
@@ -209,9 +197,13 @@ static RC make(struct novakms **out, struct uv_loop_s *loop) {
     ASSERT(error == 0); /* Cannot fail: it only fills the struct. */
     error = uv_timer_init(client->loop, &client->poll_timer);
     ASSERT(error == 0);
+    error = uv_timer_init(client->loop, &client->wait_timer);
+    ASSERT(error == 0);
     client->ready_timer.data = client;
     client->poll_timer.data = client;
-    client->handle_count = 2;
+    client->wait_timer.data = client;
+    client->handle_count = 3;
+    client->hold_count = 1;
     *out = client;
     return OK;
 }
@@ -270,6 +262,7 @@ static void on_io_closed(void *ctx) {
     struct novakms *client = ctx;
     uv_close((uv_handle_t *)&client->ready_timer, on_handle_closed);
     uv_close((uv_handle_t *)&client->poll_timer, on_handle_closed);
+    uv_close((uv_handle_t *)&client->wait_timer, on_handle_closed);
 }
 
 /* One turn after the last channel is gone, as net_io_close asks. */
@@ -278,10 +271,9 @@ static void on_last_turn(uv_timer_t *timer) {
     net_io_close(client->io, on_io_closed, client);
 }
 
-static void on_channel_closed(void *ctx) {
-    struct novakms *client = ctx;
-    client->open_count--;
-    if (client->open_count == 0) {
+void client_release(struct novakms *client) {
+    client->hold_count--;
+    if (client->hold_count == 0) {
         (void)uv_timer_start(&client->ready_timer, on_last_turn, 0, 0);
     }
 }
@@ -291,15 +283,16 @@ static void close_client(struct novakms *client, void *data, novakms_close_cb cl
     client->is_closing = true;
     client->close_data = data;
     client->close_cb = close_cb;
+    client_cancel_waiting(client);
     client_tell_ready(client);
     (void)uv_timer_stop(&client->ready_timer);
-    client->open_count++; /* Held until all are told, and for a client without channels. */
-    for (size_t i = 0; i < client->server_count; i++) {
-        struct net_channel *channel =
-            client->channels[i]; /* Its closures still look at channels[i]. */
-        net_channel_close(&channel, client, on_channel_closed);
+    (void)uv_timer_stop(&client->wait_timer);
+    if (client->members.is_reading) {
+        client->hold_count++;
+        client_members_stop(&client->members);
     }
-    on_channel_closed(client);
+    client_servers_close(client);
+    client_release(client);
     if (!client->owns_loop) {
         return;
     }
@@ -331,8 +324,9 @@ static size_t in_flight(const struct novakms *client) {
     for (const struct client_call *call = client->calls; call != NULL; call = call->next) {
         count += call->channel_call_id == 0 ? 1 : 0; /* Those on a channel are counted there. */
     }
-    for (size_t i = 0; i < client->server_count; i++) {
-        count += net_channel_call_count(client->channels[i]);
+    for (size_t i = 0; i < NOVAKMS_SERVER_COUNT_MAX; i++) {
+        const struct net_channel *channel = client->servers[i].channel;
+        count += channel == NULL ? 0 : net_channel_call_count(channel);
     }
     return count;
 }
@@ -380,15 +374,18 @@ struct ProtobufCService *
 novakms_channel_service(struct novakms *client,
                         const struct ProtobufCServiceDescriptor *descriptor) {
     struct status why = { 0 };
-    if (client_refresh(client, &why).err != E_OK) {
+    /* Servers that the registry gives come and go, and its list is read for novakms's own calls. */
+    if (client->finds_servers || client->members.is_chain ||
+        client_refresh(client, &why).err != E_OK) {
         return NULL;
     }
-    return net_channel_service(client->channels[0], descriptor);
+    return net_channel_service(client->servers[0].channel, descriptor);
 }
 
 enum novakms_code novakms_channel_error(const struct novakms *client,
                                         char error[NOVAKMS_TEXT_BYTES]) {
-    const struct net_outcome *outcome = net_channel_outcome(client->channels[0]);
+    const struct net_channel *channel = client->servers[0].channel;
+    const struct net_outcome *outcome = channel == NULL ? NULL : net_channel_outcome(channel);
     if (error != NULL) {
         (void)snprintf(error, NOVAKMS_TEXT_BYTES, "%s",
                        outcome == NULL ? "no call is ending" : outcome->status.text);

@@ -7,13 +7,13 @@
 
 #include "base/arena.h"
 #include "base/status.h"
+#include "client/members.h"
 #include "client/novakms.h"
 #include "identity/credential.h"
 #include "identity/keyfile.h"
 #include "net/channel.h"
 #include "net/proxy.h"
 #include "novakms/v1/frame.pb-c.h"
-#include "registry/registry.h"
 
 /* A credential is made for this long, and made anew when less than a quarter is left. Its start is
  * set back, for servers whose clock is behind. */
@@ -26,6 +26,9 @@
 #define CLIENT_SKEW_S 60u
 /* A server that leaves the registry is not called any more after this. */
 #define CLIENT_RECHECK_MS 5000u
+/* For TCP and for the TLS handshake each, with one server and with several. */
+#define CLIENT_CONNECT_TIMEOUT_MS 5000u
+#define CLIENT_CONNECT_TIMEOUT_SEVERAL_MS 3000u
 #define CLIENT_ATTEMPT_COUNT_DEFAULT 4u
 #define CLIENT_ATTEMPT_COUNT_MAX 16u
 #define CLIENT_WALLET_COUNT_MAX 64u
@@ -37,15 +40,15 @@
 /* ---- Who a server may be (trust.c) ---- */
 
 struct client_trust {
-    struct registry *registry; /* NULL: none. */
+    struct client_members *members; /* Lent; NULL: no registry. */
     struct wallet wallets[CLIENT_WALLET_COUNT_MAX];
     size_t wallet_count;
 };
 
-/* Reads what cfg trusts. Zeroed before. INVALID with *why when that is nothing. */
-RC client_trust_init(struct client_trust *trust, const char *registry_path, const char *wallets,
-                     struct status *why);
-void client_trust_close(struct client_trust *trust);
+/* Reads what cfg trusts; members are what it says of a registry. Zeroed before. INVALID with *why
+ * when that is nothing. */
+RC client_trust_init(struct client_trust *trust, const struct novakms_cfg *cfg,
+                     struct client_members *members, struct status *why);
 /* A tls_check_cb; ctx is the trust. */
 RC client_trust_check(void *ctx, const struct identity_peer *peer, struct status *why);
 
@@ -161,12 +164,22 @@ struct client_call {
     Novakms__V1__Stamp *seen_message; /* In the arena, when the request has one. */
     struct novakms_stamp seen_sent;
     uint64_t deadline_at_ms;
+    bool is_waiting; /* For the member list. */
+    bool has_waited; /* Because no server was one of it. */
     uint32_t attempt_count;
+    uint32_t tried_mask; /* Of the servers, since the list was read. */
+    bool has_share;      /* The try has only a share of the call's time. */
     size_t server_idx;
     uint64_t channel_call_id;     /* 0: on no channel. */
     struct novakms_result *ready; /* Told in the next turn. */
     void *data;
     novakms_result_cb result_cb;
+};
+
+struct client_server {
+    struct net_channel *channel; /* NULL: the place is free. */
+    bool is_listed;              /* New calls may go to it. */
+    char target[NET_TARGET_BYTES];
 };
 
 struct novakms {
@@ -177,22 +190,27 @@ struct novakms {
     bool is_closing;
     bool is_closed;
 
+    struct client_members members;
     struct client_trust trust;
     struct client_identity identity;
     struct client_proxy proxy;
     uint64_t chain_id;
     uint32_t timeout_ms;
     uint32_t attempt_count_max;
+    uint32_t connect_timeout_ms;
+    uint32_t keepalive_ms;
     struct identity_credential *credential;
     struct tls_config *tls;
     uint64_t refresh_at_ms; /* Not before. */
 
     struct net_budget budget;
     struct net_io *io;
-    struct net_channel *channels[NOVAKMS_SERVER_COUNT_MAX];
-    size_t server_count;
-    size_t open_count;    /* Channels whose memory is not gone. */
-    size_t preferred_idx; /* The server that answered last. */
+    struct client_server servers[NOVAKMS_SERVER_COUNT_MAX];
+    bool finds_servers;    /* In the registry; otherwise the program named them. */
+    size_t unusable_count; /* Members that have no URL to call. */
+    size_t preferred_idx;  /* The server that answered last. */
+    size_t hold_count;     /* What must be gone before io is: channels, a read of the list, and the
+                              client itself until it is closed. */
 
     struct novakms_stamp seen;
     uint64_t last_id;
@@ -201,6 +219,7 @@ struct novakms {
 
     uv_timer_t ready_timer; /* Tells results that were known at the start of a call. */
     uv_timer_t poll_timer;  /* Ends novakms_poll. */
+    uv_timer_t wait_timer;  /* Ends calls that wait for the member list. */
     bool is_poll_over;
     unsigned handle_count;
     void *close_data;
@@ -217,3 +236,24 @@ enum novakms_code client_wait(struct novakms *client, const struct client_op *op
                               struct novakms_result **out);
 /* Tells the results that are ready. */
 void client_tell_ready(struct novakms *client);
+/* The member list was read: goes on with the calls that wait for it. */
+void client_resume(struct novakms *client);
+/* Ends the calls that wait for the member list, with CANCELLED; they are ready then. */
+void client_cancel_waiting(struct novakms *client);
+/* Gives one of hold_count back; with the last one io is closed. */
+void client_release(struct novakms *client);
+
+/* ---- Its servers (servers.c) ---- */
+
+/* Adds "host:port,host:port". */
+RC client_servers_name(struct novakms *client, const char *text, struct status *why);
+/* Follows the member list: new members get a channel, those that left it no more calls. */
+void client_servers_update(struct novakms *client);
+void client_servers_close(struct novakms *client);
+/* The first server from from_idx on, around the end, whose bit is not in skip_mask;
+ * NOVAKMS_SERVER_COUNT_MAX when there is none. */
+size_t client_servers_pick(const struct novakms *client, size_t from_idx, uint32_t skip_mask);
+/* How many are not in skip_mask. */
+uint32_t client_servers_count(const struct novakms *client, uint32_t skip_mask);
+/* Why the registry gives none. UNAVAILABLE. */
+RC client_servers_explain(const struct novakms *client, struct status *why);

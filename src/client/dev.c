@@ -76,7 +76,7 @@ RC client_dev_apply(struct client_dev *dev, struct novakms_cfg *cfg, struct stat
     if (cfg->servers == NULL) {
         cfg->servers = dev->server;
     }
-    if (cfg->registry_path == NULL && cfg->server_wallets == NULL) {
+    if (!client_members_are_given(cfg) && cfg->server_wallets == NULL) {
         cfg->registry_path = dev->registry_path;
     }
     if (cfg->identity_path == NULL && cfg->identity_key == NULL && cfg->sign_cb == NULL) {

@@ -116,12 +116,26 @@ typedef int (*novakms_sign_cb)(void *data, struct novakms_span text,
 /* What a client is made of; zero means "not given" for every field. All pointers are lent for the
  * call that opens, and what they point to is copied, except data. */
 struct novakms_cfg {
-    /* "host:port", several separated by commas, tried in that order. IPv6: "[::1]:9443". */
+    /* "host:port", several separated by commas, tried in that order. IPv6: "[::1]:9443". Without
+     * them, the nodes of the registry are found at the URLs that it has for them (https://host:port
+     * and nothing more), NOVAKMS_SERVER_COUNT_MAX at a time, in an order by chance. */
     const char *servers;
-    /* Who a server may be: any active KMS member in this registry file, re-read as it changes, */
+    /* Who a server may be: any active, verified KMS node in this registry file, re-read as it
+     * changes, */
     const char *registry_path;
-    /* or one of these wallets, 0x and 40 hex digits each, separated by commas. With both, a
-     * wallet must satisfy either. With neither, opening fails. */
+    /* or in the registry on chain: NovaAppRegistry at registry_address ("0x" and 40 hex digits), the
+     * instances of kms_app_id, read through the JSON-RPC server at rpc_url, which must be of
+     * chain_id. All of them are the program's to say and never asked of the chain. Whoever answers
+     * at rpc_url is believed about who is registered: use one that checks what it says, such as a
+     * light client, or one of your own. */
+    const char *rpc_url;
+    const char *registry_address;
+    uint64_t kms_app_id;
+    /* A state of that registry older than this is not used: calls fail. By the timestamp of its
+     * block. 180000 when 0, at most a day. */
+    uint32_t registry_ttl_ms;
+    /* or one of these wallets, 0x and 40 hex digits each, separated by commas. With a registry too,
+     * a wallet must satisfy either. With none of all this, opening fails. */
     const char *server_wallets;
     /* The caller's wallet, in at most one of three ways: a key file, ... */
     const char *identity_path;
@@ -135,12 +149,14 @@ struct novakms_cfg {
     /* The directory of a `nova-kms --dev`: gives servers, chain id, registry and identity where
      * they are not given above. */
     const char *dev_dir;
-    /* NOVAKMS_CHAIN_ID_DEFAULT when 0. */
+    /* The chain that wallets are registered on; both sides' signatures name it.
+     * NOVAKMS_CHAIN_ID_DEFAULT when 0. */
     uint64_t chain_id;
     /* For calls that name none. NOVAKMS_TIMEOUT_DEFAULT_MS when 0; the largest is
      * NOVAKMS_TIMEOUT_MAX_MS. */
     uint32_t timeout_ms;
-    /* For TCP (with a proxy's answer) and for the TLS handshake each, 5000 when 0. */
+    /* For TCP (with a proxy's answer) and for the TLS handshake each. When 0: 5000, and 3000 where
+     * there may be several servers. */
     uint32_t connect_timeout_ms;
     /* Tries of a call that is safe to repeat, the first included; 4 when 0, at most 16. */
     uint32_t attempt_count_max;
@@ -312,7 +328,8 @@ struct novakms_plain_args {
  * its code back. FAILED_PRECONDITION on a client with the program's loop, and inside a callback.
  *
  * A call is repeated, on the next server where there are several, only when it was certainly not
- * executed, or only reads; a write that may have been executed is reported (maybe_executed). */
+ * executed, or only reads; a write that may have been executed is reported (maybe_executed).
+ * docs/sdk.md has the table. */
 NOVAKMS_API enum novakms_code novakms_derive(struct novakms *client,
                                              const struct novakms_derive_args *args,
                                              struct novakms_result **out);
@@ -423,9 +440,10 @@ NOVAKMS_API enum novakms_code novakms_identity_show(const char *path,
                                                     char error[NOVAKMS_TEXT_BYTES]);
 
 /* For direct use of the generated stubs (novakms/v1/kms.pb-c.h): lends a service of the first
- * server, until the client is closed; NULL when memory is out. Descriptors are of KmsService and
- * NodeService. Calls have cfg's timeout, no retries and no stamps. Their closures run from the
- * loop, with NULL when the call failed. struct ProtobufCService is protobuf-c's. */
+ * server, until the client is closed. NULL when memory is out, and for a client that has no
+ * cfg.servers, or has cfg.rpc_url. Descriptors are of KmsService and NodeService. Calls have cfg's
+ * timeout, no retries and no stamps. Their closures run from the loop, with NULL when the call
+ * failed. struct ProtobufCService is protobuf-c's. */
 struct ProtobufCService;
 struct ProtobufCServiceDescriptor;
 NOVAKMS_API struct ProtobufCService *

@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "client/client.h"
-#include "registry/file.h"
 
 /* Reads "0x..,0x..". */
 static RC read_wallets(struct client_trust *trust, const char *text, struct status *why) {
@@ -26,31 +25,15 @@ static RC read_wallets(struct client_trust *trust, const char *text, struct stat
     return OK;
 }
 
-RC client_trust_init(struct client_trust *trust, const char *registry_path, const char *wallets,
-                     struct status *why) {
-    if (registry_path == NULL && wallets == NULL) {
+RC client_trust_init(struct client_trust *trust, const struct novakms_cfg *cfg,
+                     struct client_members *members, struct status *why) {
+    if (!client_members_are_given(cfg) && cfg->server_wallets == NULL) {
         status_set(why, STATUS_INVALID_ARGUMENT,
-                   "a registry file or server wallets must be given, to check servers by");
+                   "a registry or server wallets must be given, to check servers by");
         return ERR(INVALID);
     }
-    TRY(read_wallets(trust, wallets, why));
-    if (registry_path == NULL) {
-        return OK;
-    }
-    const struct registry_file_cfg cfg = { .path = registry_path,
-                                           .recheck_ms = REGISTRY_FILE_RECHECK_MS_DEFAULT };
-    char reason[REGISTRY_REASON_BYTES] = "";
-    struct rc rc = registry_file_init(&trust->registry, &cfg, reason);
-    if (rc.err != E_OK) {
-        status_set(why, STATUS_INVALID_ARGUMENT, "%s",
-                   reason[0] == '\0' ? err_text(rc.err) : reason);
-    }
-    return rc;
-}
-
-void client_trust_close(struct client_trust *trust) {
-    registry_close(&trust->registry);
-    trust->wallet_count = 0;
+    trust->members = client_members_are_given(cfg) ? members : NULL;
+    return read_wallets(trust, cfg->server_wallets, why);
 }
 
 RC client_trust_check(void *ctx, const struct identity_peer *peer, struct status *why) {
@@ -60,17 +43,11 @@ RC client_trust_check(void *ctx, const struct identity_peer *peer, struct status
             return OK;
         }
     }
+    if (trust->members != NULL) {
+        return client_members_check(trust->members, &peer->wallet, why);
+    }
     char wallet[WALLET_TEXT_BYTES];
-    (void)wallet_format(&peer->wallet, wallet);
-    if (trust->registry == NULL) {
-        status_set(why, STATUS_UNAUTHENTICATED, "its wallet %s is not the one expected", wallet);
-        return ERR(DENIED);
-    }
-    char reason[REGISTRY_REASON_BYTES] = "";
-    struct rc rc = registry_check_member(trust->registry, &peer->wallet, reason);
-    if (rc.err != E_OK) {
-        status_set(why, STATUS_UNAUTHENTICATED, "its wallet %s is not a KMS member: %s", wallet,
-                   reason[0] == '\0' ? err_text(rc.err) : reason);
-    }
-    return rc;
+    status_set(why, STATUS_UNAUTHENTICATED, "its wallet %s is not the one expected",
+               wallet_format(&peer->wallet, wallet));
+    return ERR(DENIED);
 }

@@ -359,6 +359,10 @@ def test_usage(arguments, tmp_path):
 @pytest.mark.parametrize("arguments, missing", [
     (["whoami"], "--server"), (["whoami", "--server", "a:1"], "--server-wallet"),
     (["whoami", "--server", "a:1", "--registry", "f"], "--identity"),
+    (["whoami", "--registry", "f"], "--identity"), (["whoami", "--rpc-url", "u"], "--registry"),
+    (["whoami", "--rpc-url", "u", "--registry", "f"], "--registry"),
+    (["whoami", "--rpc-url", "u", "--registry", "0x" + "11" * 20], "--kms-app-id"),
+    (["whoami", "--registry", "0x" + "11" * 20], "--rpc-url"),
 ])
 def test_what_is_missing_is_said(arguments, missing):
     assert missing in fails(USAGE, *arguments)

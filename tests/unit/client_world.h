@@ -83,6 +83,9 @@ static inline void open_client(struct world *w, struct novakms_cfg cfg) {
     cfg.servers = cfg.servers == NULL ? w->targets : cfg.servers;
     cfg.server_wallets = cfg.server_wallets == NULL ? w->wallets : cfg.server_wallets;
     cfg.chain_id = TEST_CHAIN_ID;
+    if (cfg.connect_timeout_ms == 0) {
+        cfg.connect_timeout_ms = RUN_MS_MAX; /* A busy machine is no hung server. */
+    }
     if (novakms_open_on(&w->loop, &cfg, &w->client, error) != NOVAKMS_OK) {
         fail_msg("%s", error);
     }
@@ -179,4 +182,31 @@ static inline struct novakms_result *get_key(struct world *w) {
     struct novakms_get_args args = { .key = novakms_text("key") };
     assert_true(novakms_get_start(w->client, &args, w, keep) > 0);
     return wait_result(w);
+}
+
+static inline uint64_t put(struct world *w) {
+    struct novakms_put_args args = { .key = novakms_text("key"), .value = novakms_text("v") };
+    return novakms_put_start(w->client, &args, w, keep);
+}
+
+static inline uint64_t start_get(struct world *w) {
+    struct novakms_get_args args = { .key = novakms_text("key") };
+    return novakms_get_start(w->client, &args, w, keep);
+}
+
+static inline void answer_value(const struct scripted_request *r) {
+    scripted_answer(r, SPAN_LIT("value"));
+}
+
+static inline void answer_stored(const struct scripted_request *r) {
+    Novakms__V1__PutResponse m = NOVAKMS__V1__PUT_RESPONSE__INIT;
+    Novakms__V1__Stamp stamp = make_stamp(7);
+    m.stamp = &stamp;
+    scripted_answer_with(r, &m.base);
+}
+
+static inline struct novakms_result *wait_ok(struct world *w) {
+    struct novakms_result *r = wait_result(w);
+    assert_result(r, NOVAKMS_OK);
+    return r;
 }

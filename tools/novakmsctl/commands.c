@@ -389,14 +389,46 @@ static const struct remote remotes[CTL_COMMAND_COUNT] = {
     [CTL_STATUS] = { run_status, false }, [CTL_NODES] = { run_nodes, false },
 };
 
+static bool is_address(const char *text) {
+    return strncmp(text, "0x", 2) == 0 && strlen(text) == 42 &&
+           strspn(text + 2, "0123456789abcdefABCDEF") == 40;
+}
+
+/* --registry means a file, or with --rpc-url an address: both or neither. */
+static bool check_registry(const struct ctl_options *o) {
+    if (o->rpc_url == NULL) {
+        if (o->registry != NULL && is_address(o->registry)) {
+            ctl_complain("--registry is an address on chain: it needs --rpc-url URL to read it "
+                         "(a file of that name is ./%.42s).",
+                         o->registry);
+            return false;
+        }
+        return true;
+    }
+    if (o->registry == NULL || !is_address(o->registry)) {
+        ctl_complain("--rpc-url needs --registry 0x..., the address of NovaAppRegistry: 0x and 40 "
+                     "hex digits.");
+        return false;
+    }
+    if (o->kms_app_id == 0) {
+        ctl_complain("--rpc-url needs --kms-app-id N, the app whose instances are the nodes.");
+        return false;
+    }
+    return true;
+}
+
 /* Says what of "where and who" is missing, in terms of options. */
 static bool check_where(const struct ctl_options *o, const struct remote *remote) {
-    if (o->dev_dir == NULL && o->server == NULL) {
-        ctl_complain("no node given: --server HOST:PORT, or --dev-dir DIR.");
+    if (o->dev_dir == NULL && o->server == NULL && o->registry == NULL && o->rpc_url == NULL) {
+        ctl_complain("no node given: --server HOST:PORT, or --rpc-url URL to find one on chain, or "
+                     "--dev-dir DIR.");
+        return false;
+    }
+    if (!check_registry(o)) {
         return false;
     }
     if (o->dev_dir == NULL && o->server_wallet == NULL && o->registry == NULL) {
-        ctl_complain("nothing to check the node by: --server-wallet 0x..., or --registry FILE.");
+        ctl_complain("nothing to check the node by: --server-wallet 0x..., or --registry.");
         return false;
     }
     if (o->dev_dir == NULL && remote->needs_identity && o->identity == NULL) {
@@ -413,7 +445,10 @@ static enum ctl_exit run_remote(const struct ctl_options *o, const struct remote
     const struct novakms_cfg cfg = {
         .servers = o->server,
         .server_wallets = o->server_wallet,
-        .registry_path = o->registry,
+        .registry_path = o->rpc_url == NULL ? o->registry : NULL,
+        .rpc_url = o->rpc_url,
+        .registry_address = o->rpc_url == NULL ? NULL : o->registry,
+        .kms_app_id = o->kms_app_id,
         .identity_path = o->identity,
         .dev_dir = o->dev_dir,
         .chain_id = o->chain_id,

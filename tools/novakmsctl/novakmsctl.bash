@@ -54,7 +54,7 @@ _novakmsctl() {
         mapfile -t COMPREPLY < <(compgen -W "new show" -- "$word")
         return
         ;;
-    --server | --server-wallet | --chain-id | --timeout | --ttl | --context | --length | \
+    --server | --server-wallet | --rpc-url | --kms-app-id | --chain-id | --timeout | --ttl | --context | --length | \
         --prefix | --limit)
         return
         ;;

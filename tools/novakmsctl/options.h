@@ -48,7 +48,9 @@ struct ctl_options {
 
     const char *server;
     const char *server_wallet;
-    const char *registry;
+    const char *registry; /* A file, or with rpc_url an address. */
+    const char *rpc_url;
+    uint64_t kms_app_id; /* 0: not given. */
     const char *identity;
     const char *dev_dir;
     uint64_t chain_id; /* 0: not given. */
