@@ -160,11 +160,9 @@ static struct client_try failed_try(const struct client_call *call,
     };
 }
 
-/* Chooses the server for the next try. False when there is to be none. */
-static bool choose_next(struct client_call *call, const struct net_outcome *outcome) {
+/* Chooses the server for the next try, when there may be one. False when there is none. */
+static bool choose_next(struct client_call *call, enum client_next next) {
     const struct novakms *client = call->client;
-    const struct client_try failed = failed_try(call, outcome);
-    enum client_next next = has_time(call) ? client_policy_next(&failed) : CLIENT_NEXT_NONE;
     if (next == CLIENT_NEXT_NONE) {
         return false;
     }
@@ -178,11 +176,42 @@ static bool choose_next(struct client_call *call, const struct net_outcome *outc
 }
 
 /* A server that was refused may have registered anew since the list was read: once for a call. */
-static bool should_read_list(struct client_call *call, const struct net_outcome *outcome) {
-    bool is_refused = outcome->is_refusal && outcome->status.code == STATUS_UNAUTHENTICATED;
-    bool should = is_refused && call->client->members.is_outdated && !call->has_waited;
+static bool should_read_list(struct client_call *call, enum client_next next) {
+    bool should = next != CLIENT_NEXT_NONE && call->said.code == STATUS_UNAUTHENTICATED &&
+                  call->client->members.is_outdated && !call->has_waited;
     call->has_waited = call->has_waited || should;
-    return should && has_time(call);
+    return should;
+}
+
+/* The failure that is told: why a server refused or did not serve says more than that another one
+ * was not reached. */
+static struct novakms_result *last_failure(struct client_call *call,
+                                           const struct net_outcome *outcome) {
+    struct net_outcome told = *outcome;
+    bool is_unreached = outcome->executed == NET_NOT_EXECUTED && !outcome->is_refusal &&
+                        outcome->status.code == STATUS_UNAVAILABLE;
+    if (is_unreached && call->said.code != STATUS_OK) {
+        told.status = call->said;
+    }
+    return read_failure(call, &told);
+}
+
+static void on_failure(struct client_call *call, const struct net_outcome *outcome) {
+    struct net_outcome failure = *outcome; /* Lent by a channel that the next try may change. */
+    const struct client_try failed = failed_try(call, outcome);
+    enum client_next next = has_time(call) ? client_policy_next(&failed) : CLIENT_NEXT_NONE;
+    if (outcome->executed == NET_ANSWERED || outcome->is_refusal) {
+        call->said = outcome->status;
+    }
+    if (choose_next(call, next)) {
+        if (attempt(call, &failure.status).err != E_OK) {
+            tell(call, read_failure(call, &failure));
+        }
+    } else if (should_read_list(call, next)) {
+        wait_for_list(call);
+    } else {
+        tell(call, last_failure(call, &failure));
+    }
 }
 
 static void on_answer(const ProtobufCMessage *message, void *data) {
@@ -196,20 +225,9 @@ static void on_answer(const ProtobufCMessage *message, void *data) {
     }
     if (message != NULL) {
         tell(call, read_answer(call, message));
-        return;
+    } else {
+        on_failure(call, outcome);
     }
-    if (choose_next(call, outcome)) {
-        struct net_outcome first = *outcome;
-        if (attempt(call, &first.status).err != E_OK) {
-            tell(call, read_failure(call, &first));
-        }
-        return;
-    }
-    if (should_read_list(call, outcome)) {
-        wait_for_list(call);
-        return;
-    }
-    tell(call, read_failure(call, outcome));
 }
 
 static RC attempt(struct client_call *call, struct status *why) {

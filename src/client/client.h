@@ -169,6 +169,7 @@ struct client_call {
     uint32_t attempt_count;
     uint32_t tried_mask; /* Of the servers, since the list was read. */
     bool has_share;      /* The try has only a share of the call's time. */
+    struct status said;  /* Why a server refused or did not serve, of the last that said so. */
     size_t server_idx;
     uint64_t channel_call_id;     /* 0: on no channel. */
     struct novakms_result *ready; /* Told in the next turn. */

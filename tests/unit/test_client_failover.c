@@ -154,6 +154,26 @@ static void test_refused_caller_stays_refused(void **state) {
     close_world(w);
 }
 
+static void does_not_serve(const struct scripted_request *r) {
+    scripted_fail(r, STATUS_UNAVAILABLE, "the node does not serve: starting", NULL);
+}
+
+/* Of two failures the one that says more is told, whichever came first. */
+static void test_what_a_node_said_is_told(void **state) {
+    (void)state;
+    for (size_t dead = 0; dead < 2; dead++) {
+        struct world *w = open_world(2);
+        scripted_stop_listening(&w->servers[dead]);
+        w->answer = does_not_serve;
+        assert_true(put(w) > 0);
+        struct novakms_result *r = wait_result(w);
+        assert_result(r, NOVAKMS_UNAVAILABLE);
+        assert_string_equal(r->text, "the node does not serve: starting");
+        novakms_free(&r);
+        close_world(w);
+    }
+}
+
 /* A single node is asked once: it said why. */
 static void test_answered_unavailable_is_final(void **state) {
     (void)state;
@@ -194,6 +214,7 @@ int main(void) {
         cmocka_unit_test(test_read_leaves_a_hung_server),
         cmocka_unit_test(test_write_stays_with_a_hung_server),
         cmocka_unit_test(test_refused_caller_stays_refused),
+        cmocka_unit_test(test_what_a_node_said_is_told),
         cmocka_unit_test(test_answered_unavailable_is_final),
         cmocka_unit_test(test_rate_limit_is_reported),
     };
