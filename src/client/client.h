@@ -207,10 +207,11 @@ struct novakms {
     struct net_budget budget;
     struct net_io *io;
     struct client_server servers[NOVAKMS_SERVER_COUNT_MAX];
-    bool finds_servers;    /* In the registry; otherwise the program named them. */
-    size_t unusable_count; /* Members that have no URL to call. */
-    size_t preferred_idx;  /* The server that answered last. */
-    size_t hold_count;     /* What must be gone before io is: channels, a read of the list, and the
+    bool finds_servers;         /* In the registry; otherwise the program named them. */
+    size_t unusable_count;      /* Members that have no URL to call, */
+    struct status unusable_why; /* and why others cannot be called, of one of them. */
+    size_t preferred_idx;       /* The server that answered last. */
+    size_t hold_count; /* What must be gone before io is: channels, a read of the list, and the
                               client itself until it is closed. */
 
     struct novakms_stamp seen;

@@ -112,6 +112,7 @@ static void compare(struct novakms *client, struct newcomers *newcomers) {
         client->servers[i].is_listed = false;
     }
     client->unusable_count = 0;
+    client->unusable_why.code = STATUS_OK;
     for (size_t i = 0; i < members->count; i++) {
         char target[REGISTRY_TARGET_BYTES];
         if (registry_url_target(members->at[i].url, target).err != E_OK) {
@@ -138,13 +139,13 @@ static void add_newcomers(struct novakms *client, const struct newcomers *newcom
             return;
         }
         char target[REGISTRY_TARGET_BYTES];
-        struct status why;
         const struct auth_instance *member = &client->members.latest->at[newcomers->at[i]];
-        if (registry_url_target(member->url, target).err == E_OK && find(client, target) != NULL) {
-            continue; /* Two members at one address. */
-        }
-        if (target[0] == '\0' || start(client, &client->servers[place], target, &why).err != E_OK) {
-            client->unusable_count++;
+        /* The second of two members at one address has no place of its own. */
+        if (registry_url_target(member->url, target).err == E_OK && find(client, target) == NULL) {
+            struct status why = { 0 };
+            if (start(client, &client->servers[place], target, &why).err != E_OK) {
+                client->unusable_why = why;
+            }
         }
     }
 }
@@ -193,7 +194,9 @@ uint32_t client_servers_count(const struct novakms *client, uint32_t skip_mask) 
 
 RC client_servers_explain(const struct novakms *client, struct status *why) {
     unsigned long long app_id = (unsigned long long)client->members.source->kms_app_id;
-    if (client->unusable_count > 0) {
+    if (client->unusable_why.code != STATUS_OK) {
+        *why = client->unusable_why;
+    } else if (client->unusable_count > 0) {
         status_set(why, STATUS_UNAVAILABLE,
                    "none of the %zu nodes that the registry lists for app %llu has a URL of the "
                    "form https://host:port",

@@ -174,6 +174,18 @@ static void test_urls_that_are_none(void **state) {
     close_chain_world(w);
 }
 
+/* What is wrong with the proxy is said, not that there is no node. */
+static void test_bad_proxy(void **state) {
+    (void)state;
+    struct world *w = make_chain_world();
+    (void)add_node(1, FIRST_SEED, "https://node.example:8443");
+    struct novakms_cfg cfg = chain_cfg();
+    cfg.proxy = "ftp://x";
+    open_with(w, cfg);
+    get_fails(w, NOVAKMS_INVALID_ARGUMENT, "proxy must be ");
+    close_chain_world(w);
+}
+
 static void test_more_nodes_than_places(void **state) {
     (void)state;
     struct world *w = make_chain_world();
@@ -522,6 +534,7 @@ int main(void) {
         cmocka_unit_test(test_begins_anywhere),
         cmocka_unit_test(test_dead_node_is_passed_over),
         cmocka_unit_test(test_urls_that_are_none),
+        cmocka_unit_test(test_bad_proxy),
         cmocka_unit_test(test_more_nodes_than_places),
         cmocka_unit_test(test_no_node),
         cmocka_unit_test(test_impostor_gets_nothing),
@@ -537,7 +550,7 @@ int main(void) {
         cmocka_unit_test(test_close_while_the_chain_hangs),
         cmocka_unit_test(test_finds_a_node_in_a_file),
     };
-    size_t count = 18;
+    size_t count = 19;
     TEST_ADD_ROWS(tests, count, test_cfg, cfg_rows);
     return _cmocka_run_group_tests("client_chain", tests, count, NULL, NULL);
 }
