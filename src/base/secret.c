@@ -37,19 +37,40 @@ bool secret_equal(const uint8_t *a, const uint8_t *b, size_t len) {
     return mbedtls_ct_memcmp(a, b, len) == 0;
 }
 
+/* Whether the process may lock more than its limit: with a limit of nothing only CAP_IPC_LOCK locks a
+ * page. The kernel is asked and not the capability's bit, which counts for nothing inside a user
+ * namespace. Leaves the soft limit at 0. */
+static bool limit_does_not_bind(rlim_t hard) {
+    const struct rlimit nothing = { 0, hard };
+    if (setrlimit(RLIMIT_MEMLOCK, &nothing) != 0) {
+        return false;
+    }
+    struct secret page;
+    bool is_locked = secret_init(&page, 1).err == E_OK;
+    secret_close(&page);
+    return is_locked;
+}
+
+/* Under a limit that binds, mlockall would succeed and a later malloc fail. */
+static RC raise_limit(void) {
+    const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
+    if (setrlimit(RLIMIT_MEMLOCK, &unlimited) == 0) {
+        return OK;
+    }
+    struct rlimit limit = { 0 };
+    ENSURE(getrlimit(RLIMIT_MEMLOCK, &limit) == 0, IO);
+    bool is_free = limit.rlim_max == RLIM_INFINITY || limit_does_not_bind(limit.rlim_max);
+    limit.rlim_cur = limit.rlim_max; /* For single secrets, where the caller goes on without. */
+    ENSURE(setrlimit(RLIMIT_MEMLOCK, &limit) == 0, IO);
+    ENSURE(is_free, NOMEM);
+    return OK;
+}
+
 RC secret_harden_process(void) {
     const struct rlimit no_core = { 0, 0 };
     ENSURE(setrlimit(RLIMIT_CORE, &no_core) == 0, IO);
     ENSURE(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0, IO);
-    struct rlimit lock = { 0 };
-    ENSURE(getrlimit(RLIMIT_MEMLOCK, &lock) == 0, IO);
-    const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
-    if (setrlimit(RLIMIT_MEMLOCK, &unlimited) != 0) {
-        lock.rlim_cur = lock.rlim_max; /* Not privileged: take what the hard limit allows. */
-        ENSURE(setrlimit(RLIMIT_MEMLOCK, &lock) == 0, IO);
-        /* Under a small limit a later malloc would fail instead of this call. */
-        ENSURE(lock.rlim_max == RLIM_INFINITY, NOMEM);
-    }
+    TRY(raise_limit());
     ENSURE(mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0, NOMEM);
     return OK;
 }

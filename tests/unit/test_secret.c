@@ -137,6 +137,58 @@ static void test_fails_closed(void **state) {
     (void)state;
     assert_int_equal(run_in_child(take_without_the_right), 0);
 }
+
+#define SMALL_LIMIT_BYTES (1024 * 1024)
+
+static bool set_small_limit(void) {
+    const struct rlimit small = { SMALL_LIMIT_BYTES, SMALL_LIMIT_BYTES };
+    return setrlimit(RLIMIT_MEMLOCK, &small) == 0;
+}
+
+/* A limit that binds is refused at once, and what it allows stays allowed. */
+static int harden_under_a_limit(void) {
+    if (!set_small_limit() || (geteuid() == 0 && setuid(65534) != 0)) {
+        return 1;
+    }
+    if (secret_harden_process().err != E_NOMEM) {
+        return 2;
+    }
+    struct secret s;
+    struct rc rc = secret_init(&s, 32);
+    secret_close(&s);
+    return rc.err == E_OK ? 0 : 3;
+}
+
+static void test_a_limit_is_refused(void **state) {
+    (void)state;
+    assert_int_equal(run_in_child(harden_under_a_limit), 0);
+}
+
+/* With CAP_IPC_LOCK there is no limit, whether it can be raised or not. Who can do neither is
+ * refused. */
+static int harden_with_the_right(void) {
+    if (!set_small_limit()) {
+        return 1;
+    }
+    enum err err = secret_harden_process().err;
+    struct rlimit limit = { 0 };
+    if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0) {
+        return 2;
+    }
+    bool may_lock = limit.rlim_max == RLIM_INFINITY;
+    limit = (struct rlimit){ 0, 0 };
+    if (setrlimit(RLIMIT_MEMLOCK, &limit) != 0) {
+        return 2;
+    }
+    struct secret page;
+    may_lock = secret_init(&page, 1).err == E_OK || may_lock;
+    return err == (may_lock ? E_OK : E_NOMEM) ? 0 : 3;
+}
+
+static void test_the_right_needs_no_limit(void **state) {
+    (void)state;
+    assert_int_equal(run_in_child(harden_with_the_right), 0);
+}
 #endif
 
 int main(void) {
@@ -147,6 +199,8 @@ int main(void) {
         cmocka_unit_test(test_hardening),
 #if LOCKS_MEMORY
         cmocka_unit_test(test_fails_closed),
+        cmocka_unit_test(test_a_limit_is_refused),
+        cmocka_unit_test(test_the_right_needs_no_limit),
 #endif
     };
     return cmocka_run_group_tests_name("secret", tests, NULL, NULL);
