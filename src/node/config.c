@@ -301,13 +301,14 @@ static void load_rows(struct node_config *out, struct config_rows rows, config_g
 
 /* A value that is ignored would look as if it counted. */
 static void refuse_rows(config_get_fn get, void *ctx, char errors[static CONFIG_ERRORS_BYTES]) {
-    for (const char *const *name = config_build_refused(); *name != NULL; name++) {
-        const char *text = get(ctx, *name);
+    const struct config_rows fixed = config_build_fixed();
+    for (size_t i = 0; i < fixed.count; i++) {
+        const char *text = get(ctx, fixed.at[i].name);
         if (text != NULL && text[0] != '\0') {
             add_error(errors,
                       "%s: not allowed; what a %s build trusts is fixed when it is built, and the "
                       "environment may not change it: unset it\n",
-                      *name, config_build_name());
+                      fixed.at[i].name, config_build_name());
         }
     }
 }
@@ -389,9 +390,9 @@ RC config_load(struct node_config *out, config_get_fn get, void *ctx,
     errors[0] = '\0';
     default_rows(out, config_rows());
     default_rows(out, config_build_rows());
+    default_rows(out, config_build_fixed());
     load_rows(out, config_rows(), get, ctx, errors);
     load_rows(out, config_build_rows(), get, ctx, errors);
-    config_build_apply(out);
     refuse_rows(get, ctx, errors);
     check_chain(out, errors);
     check_together(out, errors);
@@ -420,6 +421,11 @@ static void print_help_rows(struct config_rows rows, FILE *out) {
 void config_print_help(FILE *out) {
     print_help_rows(config_rows(), out);
     print_help_rows(config_build_rows(), out);
+    const struct config_rows fixed = config_build_fixed();
+    for (size_t i = 0; i < fixed.count; i++) {
+        (void)fprintf(out, "  %s\n      %s\n      Refused: this build fixes it, as %s.\n",
+                      fixed.at[i].name, fixed.at[i].help, fixed.at[i].default_text);
+    }
 }
 
 static void print_row(const struct node_config *config, const struct config_row *row, FILE *out) {
@@ -464,11 +470,14 @@ static void print_row(const struct node_config *config, const struct config_row 
     (void)fputc('\n', out);
 }
 
+static void print_rows(const struct node_config *config, struct config_rows rows, FILE *out) {
+    for (size_t i = 0; i < rows.count; i++) {
+        print_row(config, &rows.at[i], out);
+    }
+}
+
 void config_print(const struct node_config *config, FILE *out) {
-    for (size_t i = 0; i < config_rows().count; i++) {
-        print_row(config, &config_rows().at[i], out);
-    }
-    for (size_t i = 0; i < config_build_rows().count; i++) {
-        print_row(config, &config_build_rows().at[i], out);
-    }
+    print_rows(config, config_rows(), out);
+    print_rows(config, config_build_rows(), out);
+    print_rows(config, config_build_fixed(), out);
 }

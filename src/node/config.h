@@ -99,10 +99,9 @@ struct config_rows config_rows(void);
 struct config_rows config_build_rows(void);
 /* "development" or "production". */
 const char *config_build_name(void);
-/* Fixes what the environment may not choose in this build. */
-void config_build_apply(struct node_config *config);
-/* Lends the names of variables that may not even be set in this build; NULL ends them. */
-const char *const *config_build_refused(void);
+/* Lends what this build fixes, as the rows' defaults; the environment may not even set it. Empty in a
+ * development build. */
+struct config_rows config_build_fixed(void);
 /* Whether the chain may be read from this URL, which is allowed otherwise. */
 bool config_build_allows_rpc(const char *url);
 
@@ -128,5 +127,6 @@ void config_close(struct node_config *config);
 
 /* Prints the variables, a paragraph each. */
 void config_print_help(FILE *out);
-/* Prints NAME=value for each, as --check-config shows them; never a secret. */
+/* Prints NAME=value for each, what the build fixes included, as --check-config shows them; never a
+ * secret. */
 void config_print(const struct node_config *config, FILE *out);

@@ -1,10 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A production build takes its trust roots from the build alone: the environment of an enclave is
  * its operator's to set. */
-#include <stdio.h>
+#include <stddef.h>
+#include <string.h>
 
-#include "identity/odyn.h"
 #include "node/config.h"
+
+#define FIELD(name) offsetof(struct node_config, name)
+#define TEXT_OF(value) #value
+#define TEXT(macro) TEXT_OF(macro)
+
+static const struct config_row fixed[] = {
+    { "CHAIN_ID", CONFIG_NUMBER, FIELD(chain_id), TEXT(NOVA_KMS_CHAIN_ID), 1, INT64_MAX,
+      "The chain whose registries count." },
+    { "KMS_APP_ID", CONFIG_NUMBER, FIELD(kms_app_id), TEXT(NOVA_KMS_APP_ID), 1, INT64_MAX,
+      "The app whose instances are KMS nodes." },
+    { "NOVA_APP_REGISTRY_ADDRESS", CONFIG_WALLET, FIELD(nova_app_registry), NOVA_KMS_APP_REGISTRY,
+      0, 0, "The contract that lists apps." },
+    { "KMS_REGISTRY_ADDRESS", CONFIG_WALLET, FIELD(kms_registry), NOVA_KMS_REGISTRY, 0, 0,
+      "The contract that holds the master secret's hash." },
+    { "ODYN_URL", CONFIG_URL, FIELD(odyn_url), NOVA_KMS_ODYN_URL, 0, 0, "The enclave's Odyn." },
+};
 
 struct config_rows config_build_rows(void) {
     return (struct config_rows){ NULL, 0 };
@@ -14,22 +30,8 @@ const char *config_build_name(void) {
     return "production";
 }
 
-void config_build_apply(struct node_config *config) {
-    config->chain_id = NOVA_KMS_CHAIN_ID;
-    config->kms_app_id = NOVA_KMS_APP_ID;
-    (void)snprintf(config->odyn_url, sizeof(config->odyn_url), "%s", IDENTITY_ODYN_URL);
-    struct rc rc = wallet_parse(SPAN_LIT(NOVA_KMS_APP_REGISTRY), &config->nova_app_registry);
-    ASSERT(rc.err == E_OK);
-    rc = wallet_parse(SPAN_LIT(NOVA_KMS_REGISTRY), &config->kms_registry);
-    ASSERT(rc.err == E_OK);
-}
-
-const char *const *config_build_refused(void) {
-    static const char *const names[] = {
-        "CHAIN_ID", "KMS_APP_ID", "NOVA_APP_REGISTRY_ADDRESS", "KMS_REGISTRY_ADDRESS",
-        "ODYN_URL", NULL
-    };
-    return names;
+struct config_rows config_build_fixed(void) {
+    return (struct config_rows){ fixed, sizeof(fixed) / sizeof(fixed[0]) };
 }
 
 /* Whoever answers there is believed about the chain: it must be inside the enclave. */

@@ -17,7 +17,7 @@ int node_start(const struct node_args *args, struct node_config *config);
 /* Runs a node on chain, as it is deployed. Blocks. On error *why says in a sentence what was wrong. */
 RC node_run_on_chain(const struct node_args *args, const struct node_config *config,
                      struct status *why);
-/* Flags that only this build has, for --help: "" in a production build. */
+/* What --help says of flags that not every build has. */
 const char *node_start_help(void);
 bool node_start_allows_dev(void);
 

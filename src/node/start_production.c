@@ -8,7 +8,7 @@
 #include "node/start.h"
 
 const char *node_start_help(void) {
-    return "";
+    return "  (--dev and --dir are refused: this build has no development node)\n";
 }
 
 bool node_start_allows_dev(void) {

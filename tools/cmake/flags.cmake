@@ -59,7 +59,9 @@ elseif(NOVA_SANITIZE STREQUAL "")
   target_compile_options(nova_flags INTERFACE
     -O2 -g -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection
     -fno-strict-overflow -fno-strict-aliasing -fno-delete-null-pointer-checks -fno-common -fPIC
-    -fvisibility=hidden)
+    -fvisibility=hidden
+    # No path of this machine in the binary: it is the same wherever it is built (tools/production).
+    -ffile-prefix-map=${CMAKE_SOURCE_DIR}/= -ffile-prefix-map=${CMAKE_BINARY_DIR}=build)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     target_compile_options(nova_flags INTERFACE -fcf-protection=full)
   endif()
@@ -70,7 +72,7 @@ elseif(NOVA_SANITIZE STREQUAL "")
     target_compile_options(nova_flags INTERFACE -ftrivial-auto-var-init=pattern)
   endif()
   target_link_options(nova_flags INTERFACE
-    -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code,--as-needed)
+    -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code,--as-needed,--build-id=sha1)
 else()
   set(sanitizers ${NOVA_SANITIZE})
   if(NOVA_SANITIZE STREQUAL "address")
