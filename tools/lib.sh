@@ -79,3 +79,18 @@ program() {
     [ -n "$path" ] || die "$2 was not built in $1"
     echo "$path"
 }
+
+# junit_counts FILE: "passed failed skipped" of a pytest report.
+junit_counts() {
+    /usr/bin/python3 - "$1" <<'END'
+import sys
+import xml.etree.ElementTree as tree
+
+total = failed = skipped = 0
+for suite in tree.parse(sys.argv[1]).getroot().iter("testsuite"):
+    total += int(suite.get("tests", 0))
+    failed += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+    skipped += int(suite.get("skipped", 0))
+print(max(total - failed - skipped, 0), failed, skipped)
+END
+}

@@ -241,9 +241,12 @@ class LiveNode:
     def register(self, url=None):
         self.chain.register(self.odyn.wallet, KMS_APP, url or self.URL, self.odyn.tee_pubkey())
 
+    def program(self):
+        return program("nova-kms")
+
     def start(self):
         self.log = tempfile.NamedTemporaryFile(prefix="nova-live-", suffix=".log")
-        self.process = subprocess.Popen([program("nova-kms")], stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen([self.program()], stdin=subprocess.DEVNULL,
                                         stdout=self.log, stderr=self.log,
                                         env=plain_environment(self.env))
         self.http = parse_address(self.await_log(r"node\.start .*http=(\S+)"))
