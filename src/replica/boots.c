@@ -80,3 +80,35 @@ bool boots_confirm(struct boots *b, const uint8_t id[static STORE_WRITER_BYTES],
 bool boots_is_present(const struct boots *b, const uint8_t id[static STORE_WRITER_BYTES]) {
     return b->heard_count == 0 && !id_is_zero(id) && id_equal(b->present, id);
 }
+
+static size_t copy_one(const struct member *m, struct replica_heard *out, size_t room) {
+    size_t count = 0;
+    if (!id_is_zero(m->boots.present) && count < room) {
+        out[count].wallet = m->wallet;
+        memcpy(out[count++].incarnation, m->boots.present, STORE_WRITER_BYTES);
+    }
+    for (uint32_t i = 0; i < m->boots.heard_count && count < room; i++) {
+        out[count].wallet = m->wallet;
+        memcpy(out[count++].incarnation, m->boots.heard[i].incarnation, STORE_WRITER_BYTES);
+    }
+    return count;
+}
+
+size_t replica_heard_copy(const struct replica *r, struct replica_heard *out,
+                          size_t heard_count_max) {
+    size_t count = 0;
+    for (size_t i = 0; i < r->count; i++) {
+        count += copy_one(&r->members[i], out + count, heard_count_max - count);
+    }
+    return count;
+}
+
+void boots_hear_all(struct replica *r, const struct replica_heard *heard, size_t heard_count) {
+    for (size_t i = 0; i < heard_count; i++) {
+        struct member *m = member_find(r, &heard[i].wallet);
+        if (m != NULL) {
+            bool can_live = boots_hear(&m->boots, heard[i].incarnation, &r->turn);
+            (void)can_live; /* Known to be over: whoever told of it has not heard that yet. */
+        }
+    }
+}

@@ -30,6 +30,8 @@ struct store_known vector_known(const struct vector *v);
 
 /* Incarnations of one member that were heard of, and not yet proven alive or dead. */
 #define HEARD_COUNT_MAX 4
+_Static_assert((HEARD_COUNT_MAX + 1) * REPLICA_MEMBER_COUNT_MAX == REPLICA_HEARD_COUNT_MAX,
+               "with the present one, all fit into a message");
 /* Proven dead ones whose late messages are recognised. More than these are only heard of again. */
 #define RETIRED_COUNT_MAX 8
 
@@ -162,6 +164,8 @@ bool member_is_reachable(const struct replica *r, const struct member *m, uint64
 
 /* A message of this incarnation has come, or somebody told of it. Returns whether it can be alive. */
 bool boots_hear(struct boots *b, const uint8_t id[static STORE_WRITER_BYTES], uint64_t *turn);
+/* The same for what a member has heard of the others. */
+void boots_hear_all(struct replica *r, const struct replica_heard *heard, size_t heard_count);
 /* It has answered a request that was sent at `turn`, sent_ms. Returns whether it is another one than
  * before: what was known of the former is void. */
 bool boots_confirm(struct boots *b, const uint8_t id[static STORE_WRITER_BYTES], uint64_t turn,

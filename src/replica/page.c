@@ -78,6 +78,9 @@ static const char *origin_fault(const struct replica *r, const struct store *s,
     if (!same_hash(state->secret_hash, r->secret_hash)) {
         return "the member holds another master secret";
     }
+    if (page->heard_count > REPLICA_HEARD_COUNT_MAX) {
+        return "the page names too many incarnations";
+    }
     if (!state->in_service) {
         return "the page comes from a member that is not in service";
     }
@@ -160,6 +163,7 @@ enum replica_verdict replica_page_begin(struct replica *r, const struct store *s
         return drop(r, m, fault, now, why);
     }
     confirm(m, page, now);
+    boots_hear_all(r, page->heard, page->heard_count);
     if (page->reset && !m->task.has_known) {
         return drop(r, m, "the member asks for a reset of one who knows nothing", now, why);
     }

@@ -30,6 +30,7 @@ struct replica; /* Opaque. */
 /* How long what came through others waits in a long poll: most of it, the member gets from its
  * writer meanwhile. */
 #define REPLICA_RELAY_MS 200u
+#define REPLICA_HEARD_COUNT_MAX (5u * REPLICA_MEMBER_COUNT_MAX)
 #define REPLICA_REASON_BYTES 200
 #define REPLICA_DIGEST_APP_COUNT_MAX 1024u
 
@@ -97,6 +98,19 @@ struct replica_state {
 void replica_own_state(const struct replica *r, const struct store *s,
                        const struct replica_now *now, struct replica_state *out);
 
+/* An incarnation of a member that somebody has heard of and does not know to be over; all zero:
+ * several. */
+struct replica_heard {
+    struct wallet wallet;
+    uint8_t incarnation[STORE_WRITER_BYTES];
+};
+/* Writes what this node has heard of (room for heard_count_max; REPLICA_HEARD_COUNT_MAX is enough)
+ * and returns how many. Every request and every page carries it, copied after the vector they carry:
+ * without it a member's late acknowledgement, of a boot that is over, could be counted by a node
+ * that has not heard of the next one, beside that of a node that has. */
+size_t replica_heard_copy(const struct replica *r, struct replica_heard *out,
+                          size_t heard_count_max);
+
 struct replica_request {
     struct replica_state state;
     uint8_t responder_incarnation[STORE_WRITER_BYTES]; /* All zero: none is known. */
@@ -104,6 +118,8 @@ struct replica_request {
     struct store_known known;
     uint32_t bytes_max;
     uint32_t wait_ms;
+    const struct replica_heard *heard; /* Set by the carrier (replica_heard_copy). */
+    size_t heard_count;
 };
 
 /* A page but for its records. */
@@ -117,6 +133,8 @@ struct replica_page {
     struct store_known known;
     struct store_known floor;
     uint64_t last;
+    const struct replica_heard *heard; /* As in the request. */
+    size_t heard_count;
 };
 
 /* ---- The pulling side ---- */

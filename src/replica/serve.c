@@ -38,6 +38,9 @@ static const char *request_fault(const struct replica *r, const struct store *s,
     if (q->known.count > REPLICA_KNOWN_COUNT_MAX) {
         return "known has too many entries";
     }
+    if (q->heard_count > REPLICA_HEARD_COUNT_MAX) {
+        return "heard has too many entries";
+    }
     if (q->wait_ms > REPLICA_WAIT_MS_MAX) {
         return "wait_ms must be at most 60000";
     }

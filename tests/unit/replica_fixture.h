@@ -10,6 +10,7 @@
 
 #define FIXTURE_KNOWN_MAX 64 /* As the writers a store remembers. */
 #define FIXTURE_PAGE_MAX 8
+#define FIXTURE_HEARD_MAX 25
 #define FIXTURE_VALUE_MAX 32
 
 struct node {
@@ -31,6 +32,8 @@ struct pull {
     bool was_taken; /* The responder has taken the request in. */
     struct replica_request request;
     struct store_known_entry asked[FIXTURE_KNOWN_MAX];
+    struct replica_heard asked_heard[FIXTURE_HEARD_MAX];
+    struct replica_heard told_heard[FIXTURE_HEARD_MAX];
     enum replica_answer answer;
     struct status why;
     struct replica_page page;
@@ -120,6 +123,8 @@ static inline void pull_send(struct pull *p, struct node *from, struct node *to,
     struct replica_now now = now_of(from);
     assert_ok(replica_pull_request(from->replica, from->store, ticket, &now, p->asked,
                                    FIXTURE_KNOWN_MAX, &p->request));
+    p->request.heard = p->asked_heard;
+    p->request.heard_count = replica_heard_copy(from->replica, p->asked_heard, FIXTURE_HEARD_MAX);
 }
 
 static inline void pull_read(struct pull *p) {
@@ -156,6 +161,8 @@ static inline bool pull_serve(struct pull *p, bool is_over) {
     if (p->answer == REPLICA_ANSWER_WAIT || p->answer == REPLICA_ANSWER_WAIT_SHORT) {
         return false;
     }
+    p->page.heard = p->told_heard;
+    p->page.heard_count = replica_heard_copy(p->to->replica, p->told_heard, FIXTURE_HEARD_MAX);
     if (p->answer == REPLICA_ANSWER_PAGE) {
         pull_read(p);
     }

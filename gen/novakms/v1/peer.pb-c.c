@@ -142,6 +142,51 @@ void   novakms__v1__known__free_unpacked
   assert(message->base.descriptor == &novakms__v1__known__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   novakms__v1__member_incarnation__init
+                     (Novakms__V1__MemberIncarnation         *message)
+{
+  static const Novakms__V1__MemberIncarnation init_value = NOVAKMS__V1__MEMBER_INCARNATION__INIT;
+  *message = init_value;
+}
+size_t novakms__v1__member_incarnation__get_packed_size
+                     (const Novakms__V1__MemberIncarnation *message)
+{
+  assert(message->base.descriptor == &novakms__v1__member_incarnation__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t novakms__v1__member_incarnation__pack
+                     (const Novakms__V1__MemberIncarnation *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &novakms__v1__member_incarnation__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t novakms__v1__member_incarnation__pack_to_buffer
+                     (const Novakms__V1__MemberIncarnation *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &novakms__v1__member_incarnation__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Novakms__V1__MemberIncarnation *
+       novakms__v1__member_incarnation__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Novakms__V1__MemberIncarnation *)
+     protobuf_c_message_unpack (&novakms__v1__member_incarnation__descriptor,
+                                allocator, len, data);
+}
+void   novakms__v1__member_incarnation__free_unpacked
+                     (Novakms__V1__MemberIncarnation *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &novakms__v1__member_incarnation__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   novakms__v1__pull_request__init
                      (Novakms__V1__PullRequest         *message)
 {
@@ -694,7 +739,58 @@ const ProtobufCMessageDescriptor novakms__v1__known__descriptor =
   (ProtobufCMessageInit) novakms__v1__known__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor novakms__v1__pull_request__field_descriptors[6] =
+static const ProtobufCFieldDescriptor novakms__v1__member_incarnation__field_descriptors[2] =
+{
+  {
+    "wallet",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Novakms__V1__MemberIncarnation, wallet),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "incarnation",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Novakms__V1__MemberIncarnation, incarnation),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned novakms__v1__member_incarnation__field_indices_by_name[] = {
+  1,   /* field[1] = incarnation */
+  0,   /* field[0] = wallet */
+};
+static const ProtobufCIntRange novakms__v1__member_incarnation__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor novakms__v1__member_incarnation__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "novakms.v1.MemberIncarnation",
+  "MemberIncarnation",
+  "Novakms__V1__MemberIncarnation",
+  "novakms.v1",
+  sizeof(Novakms__V1__MemberIncarnation),
+  2,
+  novakms__v1__member_incarnation__field_descriptors,
+  novakms__v1__member_incarnation__field_indices_by_name,
+  1,  novakms__v1__member_incarnation__number_ranges,
+  (ProtobufCMessageInit) novakms__v1__member_incarnation__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor novakms__v1__pull_request__field_descriptors[7] =
 {
   {
     "state",
@@ -768,9 +864,22 @@ static const ProtobufCFieldDescriptor novakms__v1__pull_request__field_descripto
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "heard",
+    7,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Novakms__V1__PullRequest, n_heard),
+    offsetof(Novakms__V1__PullRequest, heard),
+    &novakms__v1__member_incarnation__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned novakms__v1__pull_request__field_indices_by_name[] = {
   4,   /* field[4] = bytes_max */
+  6,   /* field[6] = heard */
   3,   /* field[3] = known */
   1,   /* field[1] = responder_incarnation */
   2,   /* field[2] = since */
@@ -780,7 +889,7 @@ static const unsigned novakms__v1__pull_request__field_indices_by_name[] = {
 static const ProtobufCIntRange novakms__v1__pull_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 6 }
+  { 0, 7 }
 };
 const ProtobufCMessageDescriptor novakms__v1__pull_request__descriptor =
 {
@@ -790,7 +899,7 @@ const ProtobufCMessageDescriptor novakms__v1__pull_request__descriptor =
   "Novakms__V1__PullRequest",
   "novakms.v1",
   sizeof(Novakms__V1__PullRequest),
-  6,
+  7,
   novakms__v1__pull_request__field_descriptors,
   novakms__v1__pull_request__field_indices_by_name,
   1,  novakms__v1__pull_request__number_ranges,
@@ -913,7 +1022,7 @@ const ProtobufCMessageDescriptor novakms__v1__peer_record__descriptor =
   (ProtobufCMessageInit) novakms__v1__peer_record__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor novakms__v1__pull_response__field_descriptors[10] =
+static const ProtobufCFieldDescriptor novakms__v1__pull_response__field_descriptors[11] =
 {
   {
     "state",
@@ -1035,10 +1144,23 @@ static const ProtobufCFieldDescriptor novakms__v1__pull_response__field_descript
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "heard",
+    11,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Novakms__V1__PullResponse, n_heard),
+    offsetof(Novakms__V1__PullResponse, heard),
+    &novakms__v1__member_incarnation__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned novakms__v1__pull_response__field_indices_by_name[] = {
   7,   /* field[7] = floor */
   2,   /* field[2] = from */
+  10,   /* field[10] = heard */
   6,   /* field[6] = known */
   9,   /* field[9] = last */
   5,   /* field[5] = more */
@@ -1051,7 +1173,7 @@ static const unsigned novakms__v1__pull_response__field_indices_by_name[] = {
 static const ProtobufCIntRange novakms__v1__pull_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 10 }
+  { 0, 11 }
 };
 const ProtobufCMessageDescriptor novakms__v1__pull_response__descriptor =
 {
@@ -1061,7 +1183,7 @@ const ProtobufCMessageDescriptor novakms__v1__pull_response__descriptor =
   "Novakms__V1__PullResponse",
   "novakms.v1",
   sizeof(Novakms__V1__PullResponse),
-  10,
+  11,
   novakms__v1__pull_response__field_descriptors,
   novakms__v1__pull_response__field_indices_by_name,
   1,  novakms__v1__pull_response__number_ranges,

@@ -19,6 +19,7 @@ PROTOBUF_C__BEGIN_DECLS
 typedef struct Novakms__V1__PeerState Novakms__V1__PeerState;
 typedef struct Novakms__V1__KnownEntry Novakms__V1__KnownEntry;
 typedef struct Novakms__V1__Known Novakms__V1__Known;
+typedef struct Novakms__V1__MemberIncarnation Novakms__V1__MemberIncarnation;
 typedef struct Novakms__V1__PullRequest Novakms__V1__PullRequest;
 typedef struct Novakms__V1__PeerRecord Novakms__V1__PeerRecord;
 typedef struct Novakms__V1__PullResponse Novakms__V1__PullResponse;
@@ -98,6 +99,26 @@ struct  Novakms__V1__Known
     , 0,NULL, 0 }
 
 
+/*
+ * An incarnation of a member that the sender has heard of and does not know to be over.
+ */
+struct  Novakms__V1__MemberIncarnation
+{
+  ProtobufCMessage base;
+  /*
+   * 20 bytes.
+   */
+  ProtobufCBinaryData wallet;
+  /*
+   * 16 bytes; empty for more than there was room to remember.
+   */
+  ProtobufCBinaryData incarnation;
+};
+#define NOVAKMS__V1__MEMBER_INCARNATION__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&novakms__v1__member_incarnation__descriptor) \
+    , {0,NULL}, {0,NULL} }
+
+
 struct  Novakms__V1__PullRequest
 {
   ProtobufCMessage base;
@@ -123,10 +144,16 @@ struct  Novakms__V1__PullRequest
    * How long to wait for a change when there is none; 0 answers at once. At most 60 s.
    */
   uint32_t wait_ms;
+  /*
+   * Of the other members. What a member acknowledged in another incarnation than these does not
+   * count for the responder until that member has answered it (docs/replication.md, 2.3).
+   */
+  size_t n_heard;
+  Novakms__V1__MemberIncarnation **heard;
 };
 #define NOVAKMS__V1__PULL_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&novakms__v1__pull_request__descriptor) \
-    , NULL, {0,NULL}, 0, NULL, 0, 0 }
+    , NULL, {0,NULL}, 0, NULL, 0, 0, 0,NULL }
 
 
 struct  Novakms__V1__PeerRecord
@@ -200,10 +227,15 @@ struct  Novakms__V1__PullResponse
    * The responder's last position: lag is what lies between next and it.
    */
   uint64_t last;
+  /*
+   * As in the request.
+   */
+  size_t n_heard;
+  Novakms__V1__MemberIncarnation **heard;
 };
 #define NOVAKMS__V1__PULL_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&novakms__v1__pull_response__descriptor) \
-    , NULL, {0,NULL}, 0, 0,NULL, 0, 0, NULL, NULL, 0, 0 }
+    , NULL, {0,NULL}, 0, 0,NULL, 0, 0, NULL, NULL, 0, 0, 0,NULL }
 
 
 struct  Novakms__V1__GetDigestRequest
@@ -353,6 +385,25 @@ Novakms__V1__Known *
                       const uint8_t       *data);
 void   novakms__v1__known__free_unpacked
                      (Novakms__V1__Known *message,
+                      ProtobufCAllocator *allocator);
+/* Novakms__V1__MemberIncarnation methods */
+void   novakms__v1__member_incarnation__init
+                     (Novakms__V1__MemberIncarnation         *message);
+size_t novakms__v1__member_incarnation__get_packed_size
+                     (const Novakms__V1__MemberIncarnation   *message);
+size_t novakms__v1__member_incarnation__pack
+                     (const Novakms__V1__MemberIncarnation   *message,
+                      uint8_t             *out);
+size_t novakms__v1__member_incarnation__pack_to_buffer
+                     (const Novakms__V1__MemberIncarnation   *message,
+                      ProtobufCBuffer     *buffer);
+Novakms__V1__MemberIncarnation *
+       novakms__v1__member_incarnation__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   novakms__v1__member_incarnation__free_unpacked
+                     (Novakms__V1__MemberIncarnation *message,
                       ProtobufCAllocator *allocator);
 /* Novakms__V1__PullRequest methods */
 void   novakms__v1__pull_request__init
@@ -517,6 +568,9 @@ typedef void (*Novakms__V1__KnownEntry_Closure)
 typedef void (*Novakms__V1__Known_Closure)
                  (const Novakms__V1__Known *message,
                   void *closure_data);
+typedef void (*Novakms__V1__MemberIncarnation_Closure)
+                 (const Novakms__V1__MemberIncarnation *message,
+                  void *closure_data);
 typedef void (*Novakms__V1__PullRequest_Closure)
                  (const Novakms__V1__PullRequest *message,
                   void *closure_data);
@@ -589,6 +643,7 @@ void novakms__v1__peer_service__fetch_master_secret(ProtobufCService *service,
 extern const ProtobufCMessageDescriptor novakms__v1__peer_state__descriptor;
 extern const ProtobufCMessageDescriptor novakms__v1__known_entry__descriptor;
 extern const ProtobufCMessageDescriptor novakms__v1__known__descriptor;
+extern const ProtobufCMessageDescriptor novakms__v1__member_incarnation__descriptor;
 extern const ProtobufCMessageDescriptor novakms__v1__pull_request__descriptor;
 extern const ProtobufCMessageDescriptor novakms__v1__peer_record__descriptor;
 extern const ProtobufCMessageDescriptor novakms__v1__pull_response__descriptor;
