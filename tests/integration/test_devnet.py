@@ -113,9 +113,9 @@ def net(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """Its node serves, and looks at the chain every second."""
-    net = Net(tmp_path_factory.mktemp("devnet"), "--ready-seconds", str(int(DEADLINE_S)),
-              KMS_NODE_TICK_SECONDS="1", REGISTRY_REFRESH_SECONDS="1")
+    """Its node serves, looks at the chain every second, and has a cable."""
+    net = Net(tmp_path_factory.mktemp("devnet"), "--ready-seconds", str(int(DEADLINE_S)), "--wires",
+              "--set", "KMS_NODE_TICK_SECONDS=1", REGISTRY_REFRESH_SECONDS="1")
     yield net
     end(net)
 
@@ -304,6 +304,20 @@ def test_a_stopped_app_is_cut_off(served):
     eventually("the key again", lambda: sample_derives(served) == 0, every_s=0.2)
 
 
+def test_a_cable_is_cut_and_healed(served):
+    assert re.search(r"node-1 +ready +open +0 ", served.do("status", "--once"))
+    served.do("cut", "1")
+    assert sample_derives(served) == 5
+    assert re.search(r"node-1 +ready +cut ", served.do("status"))
+    served.do("hang", "node-1")
+    host, port = served.node["rpc"].split(":")
+    with socket.create_connection((host, int(port)), DEADLINE_S) as silent:
+        served.do("heal", "1")
+        silent.close()
+    assert sample_derives(served) == 0
+    assert "must be one of node-1" in served.refused("cut", "2")
+
+
 def test_after_a_reset_the_node_sets_its_hash_again(served):
     before = chain_hash(served)
     served.do("reset-hash")
@@ -319,3 +333,14 @@ def test_a_revoked_version_takes_the_node_out_of_service(served):
     served.do("stop-instance", "node-1")
     served.do("register-instance", "node-1", "2")
     eventually("the node", lambda: health(served)["status"] == "healthy", every_s=0.2)
+
+
+def test_a_node_is_killed(served):
+    served.do("kill", "1")
+    assert re.search(r"node-1 +stopped +open ", served.do("status"))
+    assert served.refused("kill", "1") == "node-1 does not run"
+    assert served.refused("stop", "node-1") == "node-1 does not run"
+    log = (served.dir / "node-1.log").read_text()
+    served.refused("start", "1", "--ready-seconds", "0")  # Its secret died with it.
+    assert served.refused("start", "1") == "node-1 runs already"
+    assert (served.dir / "node-1.log").read_text().startswith(log)
