@@ -474,9 +474,8 @@ class Devnet:
                       [call("isOperator(address)", n["wallet"]) for n in nodes] +
                       [call("getOperators()"), call("masterSecretHash()")]))
         if nodes:
-            ctl = [shown(state["programs"]["novakmsctl"]), "--chain-id", str(CHAIN_ID), "--server",
-                   ",".join(n["rpc"] for n in nodes), "--server-wallet",
-                   ",".join(n["wallet"] for n in nodes), "--identity",
+            ctl = [shown(state["programs"]["novakmsctl"]), *rpc, "--registry",
+                   state["nova_app_registry"], "--kms-app-id", str(KMS_APP_ID), "--identity",
                    shown(state["sample_app"]["key_file"])]
             steps.append(("the sample app", [ctl + ["whoami"], ctl + ["derive", "disk"]]))
         return steps

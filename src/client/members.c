@@ -158,7 +158,12 @@ static void take_result(struct client_members *m) {
 /* On a thread of the pool. */
 static void work(uv_work_t *request) {
     struct client_members *m = request->data;
+    uint64_t start_ms = clock_mono_ms();
     m->result = registry_members(m->source, m->next, m->reason);
+    if (m->is_chain && err_class(m->result.err) == ERR_RETRY && !atomic_load(&m->stop) &&
+        clock_mono_ms() - start_ms < CLIENT_READ_AGAIN_MS) {
+        m->result = registry_members(m->source, m->next, m->reason);
+    }
 }
 
 static void on_worked(uv_work_t *request, int status) {

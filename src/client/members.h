@@ -23,6 +23,9 @@
 #define CLIENT_RPC_TIMEOUT_MS 3000u
 #define CLIENT_RPC_TOTAL_MS 6000u
 #define CLIENT_RPC_ATTEMPT_COUNT 2u
+/* A read that failed before this is made once more: servers of the same URL may know of different
+ * blocks. */
+#define CLIENT_READ_AGAIN_MS 2000u
 
 /* Embedded, does not move. Zero is a registry that is not given. */
 struct client_members {

@@ -186,7 +186,8 @@ NOVAKMS_API enum novakms_code novakms_open_on(struct uv_loop_s *loop, const stru
 typedef void (*novakms_close_cb)(void *data);
 /* Takes *client and sets it NULL; accepts NULL. Calls in flight end with CANCELLED, inside this
  * call. On a private loop all is gone when it returns. On the program's loop the memory goes in its
- * next turns. Not to be called inside a callback of a client with a private loop. */
+ * next turns. A read of the chain that hangs may keep it for a second. Not to be called inside a
+ * callback of a client with a private loop. */
 NOVAKMS_API void novakms_close(struct novakms **client);
 /* As novakms_close; close_cb(data) runs when the memory is gone. */
 NOVAKMS_API void novakms_close_notify(struct novakms **client, void *data,

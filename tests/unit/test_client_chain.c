@@ -12,6 +12,7 @@
 struct live_chain {
     struct fake_chain *fake;
     bool is_hung;
+    unsigned behind_count; /* So many answers say that the server is behind. */
 };
 
 static struct live_chain live;
@@ -25,7 +26,17 @@ static enum script_next live_answer(void *ctx, struct script_server *server, con
         head->timestamp_unix_s = now_unix_s;
         memcpy(head->hash, &head->number, sizeof(head->number));
     }
-    return chain->is_hung ? SCRIPT_HANG : fake_answer(chain->fake, server, body);
+    if (chain->is_hung) {
+        return SCRIPT_HANG;
+    }
+    if (chain->behind_count == 0) {
+        return fake_answer(chain->fake, server, body);
+    }
+    chain->behind_count--;
+    chain->fake->lie = (struct fake_lie){ .method = "eth_syncing", .result = "{}" };
+    enum script_next next = fake_answer(chain->fake, server, body);
+    chain->fake->lie = (struct fake_lie){ .method = NULL };
+    return next;
 }
 
 static struct fake_instance *add_node(uint64_t number, uint8_t seed, const char *url) {
@@ -44,7 +55,7 @@ static void url_of(const struct scripted_server *server, char url[static 64]) {
 /* A chain without nodes, and servers that are not on it yet. */
 static struct world *make_chain_world(void) {
     struct world *w = make_world(0);
-    live.is_hung = false;
+    live = (struct live_chain){ .is_hung = false };
     live.fake = fake_start_chain(clock_unix_ms() / 1000);
     fake_lock(live.fake);
     live.fake->server->answer_cb = live_answer;
@@ -358,6 +369,18 @@ static void test_chain_is_down(void **state) {
     close_chain_world(w);
 }
 
+/* Of several servers behind one URL one may be behind the others. */
+static void test_chain_is_behind_once(void **state) {
+    (void)state;
+    struct world *w = open_chain_world();
+    fake_lock(live.fake);
+    live.behind_count = 1;
+    fake_unlock(live.fake);
+    get_works(w);
+    assert_int_equal(read_count(), 2);
+    close_chain_world(w);
+}
+
 static void test_another_chain(void **state) {
     (void)state;
     struct world *w = open_chain_world();
@@ -544,13 +567,14 @@ int main(void) {
         cmocka_unit_test(test_node_leaves_under_a_call),
         cmocka_unit_test(test_list_is_read_beside_a_call),
         cmocka_unit_test(test_chain_is_down),
+        cmocka_unit_test(test_chain_is_behind_once),
         cmocka_unit_test(test_another_chain),
         cmocka_unit_test(test_another_app),
         cmocka_unit_test(test_calls_end_while_the_chain_hangs),
         cmocka_unit_test(test_close_while_the_chain_hangs),
         cmocka_unit_test(test_finds_a_node_in_a_file),
     };
-    size_t count = 19;
+    size_t count = 20;
     TEST_ADD_ROWS(tests, count, test_cfg, cfg_rows);
     return _cmocka_run_group_tests("client_chain", tests, count, NULL, NULL);
 }
