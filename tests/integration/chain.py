@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real EVM chain with the contracts, an Odyn for each node, and nodes as they are deployed."""
 import contextlib
+import http.server
 import json
 import os
 import pathlib
 import re
 import signal
 import socket
+import socketserver
+import struct
 import subprocess
 import tempfile
+import threading
+import time
 import urllib.error
 import urllib.request
 
-from harness import (CHAIN_ID, DEADLINE_S, ROOT, Closed, Conn, Wallet, eventually, keccak256,
-                     parse_address, plain_environment, program)
+from harness import (CHAIN_ID, DEADLINE_S, ROOT, CallError, Closed, Conn, Wallet, eventually,
+                     keccak256, parse_address, plain_environment, program)
 
 CONTRACTS = pathlib.Path(os.environ.get("NOVA_CONTRACTS_DIR", ROOT / "contracts"))
 ANVIL = CONTRACTS / "node_modules/.bin/anvil"
@@ -21,6 +26,7 @@ KMS_APP, SAMPLE_APP = 49, 1001
 ACTIVE, INACTIVE = 0, 1
 ETHER = 10 ** 18
 ZERO_ADDRESS = "0x" + "0" * 40
+ZERO_HASH = "0x" + "0" * 64
 MEASUREMENT = b"\x07" * 32
 
 
@@ -147,13 +153,15 @@ class Chain:
         return self.send(self.apps, calldata("enrollVersion(uint256,string,bytes32,string)", app,
                                              "v1", B32(MEASUREMENT), "image"))
 
-    def register(self, wallet, app, url="", tee_pubkey=b"\x01"):
+    def register(self, wallet, app, url="", tee_pubkey=b"\x01", version=1):
         proof = keccak256(MEASUREMENT + word(wallet) + keccak256(tee_pubkey))
-        self.run(self.apps, "registerInstance(uint256,uint256,address,string,bytes,bytes)", app, 1,
-                 wallet, url, tee_pubkey, proof)
+        self.run(self.apps, "registerInstance(uint256,uint256,address,string,bytes,bytes)", app,
+                 version, wallet, url, tee_pubkey, proof)
 
-    def stop_instance(self, wallet):
-        self.run(self.apps, "stopInstance(address)", wallet)
+    def stop_instance(self, *wallets):
+        """In one block, as far as it has room; gives the last receipt."""
+        return [self.wait(tx) for tx in [self.send(self.apps, calldata("stopInstance(address)", w))
+                                         for w in wallets]][-1]
 
     def set_app_status(self, app, status):
         self.run(self.apps, "setAppStatus(uint256,uint8)", app, status)
@@ -174,6 +182,129 @@ class Chain:
 
     def thaw(self):
         self.rpc("evm_setIntervalMining", 1)
+
+    def mine(self, count=1):
+        """While it is frozen."""
+        for _ in range(count):
+            self.rpc("evm_mine")
+
+    def pending_count(self):
+        return int(self.rpc("txpool_status")["pending"], 16)
+
+    def block(self, number="latest"):
+        """(number, timestamp)"""
+        block = self.rpc("eth_getBlockByNumber", number, False)
+        return int(block["number"], 16), int(block["timestamp"], 16)
+
+    def reorganise(self, depth):
+        """As many blocks, without transactions, take the place of the last ones. What was in those is
+        gone, from the pool too."""
+        self.rpc("anvil_reorg", depth, [])
+        self.nonce = int(self.rpc("eth_getTransactionCount", self.owner, "latest"), 16)
+        # The chain's clock has gone back with them.
+        self.rpc("evm_increaseTime", max(0, int(time.time()) - self.block()[1] - 1))
+
+
+class Gate:
+    """A way to a server that can swallow what is asked on it: connections stay, answers do not come.
+    A server that hangs, that is, with a count of what it was asked meanwhile."""
+
+    def __init__(self, url):
+        self.target = parse_address(url)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = "http://127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.is_shut = False
+        self.swallowed = set()  # Connections that asked while it was shut.
+        self.sockets = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self):
+        # Ends the threads: accept and recv return.
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for sock in self.sockets:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                sock, _ = self.listener.accept()
+                server = socket.create_connection(self.target)
+                self.sockets += [sock, server]
+                for pair in ((sock, server), (server, sock)):
+                    threading.Thread(target=self._pass, args=pair, daemon=True).start()
+
+    def _pass(self, source, sink):
+        with contextlib.suppress(OSError), source, sink:
+            while True:
+                data = source.recv(65536)
+                if not data:
+                    sink.shutdown(socket.SHUT_WR)
+                    return
+                if self.is_shut:
+                    self.swallowed.add(source)
+                else:
+                    sink.sendall(data)
+
+
+class Withholder:
+    """An RPC server before the chain that shows callers' lookups no block after one, while the node's
+    own reads see them all: each connection is of one reader, and KMSRegistry tells which."""
+
+    def __init__(self, chain):
+        self.newest = None  # The number that lookups are shown, while it is set.
+        withholder = self
+        own = calldata("masterSecretHash()")
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            is_own = False
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                self.is_own = self.is_own or own.encode() in body
+                if withholder.newest is not None and not self.is_own:
+                    body = body.replace(b'"latest"', b'"%s"' % hex(withholder.newest).encode())
+                request = urllib.request.Request(chain.url, body,
+                                                 {"Content-Type": "application/json"})
+                with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
+                    said = answer.read()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(said)))
+                self.end_headers()
+                self.wfile.write(said)
+
+            def log_message(self, *_):
+                pass
+
+        class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+            daemon_threads = True
+            block_on_close = False
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.url = "http://127.0.0.1:%d" % self.server.server_port
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class WallClock:
+    """A node's wall clock, apart from everybody else's. Its monotonic clock stays real."""
+
+    def __init__(self):
+        self.file = tempfile.NamedTemporaryFile(prefix="nova-clock-")
+        self.set_ahead(0)
+        options = os.environ.get("ASAN_OPTIONS", "")
+        self.env = {"LD_PRELOAD": program("wallclock.so"), "NOVA_WALLCLOCK": self.file.name,
+                    "ASAN_OPTIONS": options + ":verify_asan_link_order=0"}
+
+    def set_ahead(self, seconds):
+        self.file.seek(0)
+        self.file.write(struct.pack("=q", seconds))
+        self.file.flush()
 
 
 class Odyn:
@@ -220,7 +351,8 @@ class Odyn:
 
 
 class LiveNode:
-    """nova-kms without --dev, with its Odyn. Its timers are short; a test may lengthen them."""
+    """nova-kms without --dev, with its Odyn. Its timers are short; a test may lengthen them, or take
+    a default with None."""
 
     URL = "https://node.test:8443"
 
@@ -235,11 +367,13 @@ class LiveNode:
             "KMS_NODE_TICK_SECONDS": "1", "REGISTRY_REFRESH_SECONDS": "1",
             "REGISTRY_CACHE_TTL_SECONDS": "60", "HEAD_STALL_SECONDS": "30"}
         self.env.update(env or {})
+        self.env = {name: value for name, value in self.env.items() if value is not None}
         self.process = None
         self.start()
 
-    def register(self, url=None):
-        self.chain.register(self.odyn.wallet, KMS_APP, url or self.URL, self.odyn.tee_pubkey())
+    def register(self, url=None, version=1):
+        self.chain.register(self.odyn.wallet, KMS_APP, url or self.URL, self.odyn.tee_pubkey(),
+                            version)
 
     def program(self):
         return program("nova-kms")
@@ -320,7 +454,9 @@ class LiveNode:
         """A connection of a new caller, once the node has heard of it."""
         wallet = Wallet()
         self.chain.register(wallet.text, app)
+        return self.connect_known(wallet)
 
+    def connect_known(self, wallet):
         def attempt():
             conn = self.connect(wallet)
             try:
@@ -331,3 +467,29 @@ class LiveNode:
                 conn.close()
                 return None
         return self.eventually("the wallet is known", attempt)
+
+    def refusal(self, wallet):
+        """The goaway that a new connection of this wallet gets."""
+        with self.connect(wallet) as conn:
+            return conn.drain()
+
+
+def derive(kms):
+    return kms.call("Derive", path=b"p", length=32).key
+
+
+def derive_or_error(kms):
+    """(key, None) or (None, CallError)"""
+    try:
+        return derive(kms), None
+    except CallError as error:
+        return None, error
+
+
+def await_refusal(node, kms):
+    """The error of the first call that is refused."""
+    return node.eventually("the caller is refused", lambda: derive_or_error(kms)[1])
+
+
+def await_served(node, kms):
+    return node.eventually("the caller is served", lambda: derive_or_error(kms)[0])

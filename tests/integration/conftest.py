@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
+import chain as chains
 import harness
 
 
@@ -46,3 +47,39 @@ def kms(node, app):
     """A fresh connection of the app."""
     with node.connect(app) as conn:
         yield conn
+
+
+# --- nodes on chain ---------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def chain():
+    """One chain for the tests of a file."""
+    assert chains.artifacts(), "the contracts are not built: make -C contracts build"
+    chain = chains.Chain()
+    yield chain
+    chain.close()
+
+
+@pytest.fixture
+def make_live_node(chain):
+    """Starts nodes on the file's chain, registered and funded, unless told otherwise. At the end the
+    KMS's hash is as it was found: zero."""
+    nodes = []
+
+    def make(odyn=None, register=True, fund=True, **env):
+        odyn = odyn or chains.Odyn()
+        if fund:
+            chain.fund(odyn.wallet)
+        if register:
+            chain.register(odyn.wallet, chains.KMS_APP, chains.LiveNode.URL, odyn.tee_pubkey())
+        nodes.append(chains.LiveNode(chain, odyn, env))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.close()
+        if chain.rpc("eth_call", {"to": chain.kms, "data": chains.calldata(
+                "isOperator(address)", node.odyn.wallet)}, "latest")[-1] == "1":
+            chain.stop_instance(node.odyn.wallet)
+    if chain.secret_hash() != chains.ZERO_HASH:
+        chain.reset_hash()

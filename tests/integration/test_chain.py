@@ -2,47 +2,9 @@
 """A node as it is deployed, against a real EVM chain and odyn-sim: it becomes ready, leaves service for
 the one reason, and comes back. The chain and its contracts are shared; each test has its own node and
 leaves the KMS's hash as it found it: reset."""
-import signal
-import time
-
-import pytest
-
 import chain as chains
-from chain import KMS_APP, SAMPLE_APP, LiveNode, Odyn
-from harness import PERMISSION_DENIED, UNAVAILABLE, CallError, Wallet, eventually, fails
-
-ZERO = "0x" + "0" * 64
-
-
-@pytest.fixture(scope="module")
-def chain():
-    assert chains.artifacts(), "the contracts are not built: make -C contracts build"
-    chain = chains.Chain()
-    yield chain
-    chain.close()
-
-
-@pytest.fixture
-def make_node(chain):
-    nodes = []
-
-    def make(odyn=None, register=True, fund=True, **env):
-        odyn = odyn or Odyn()
-        if fund:
-            chain.fund(odyn.wallet)
-        if register:
-            chain.register(odyn.wallet, KMS_APP, LiveNode.URL, odyn.tee_pubkey())
-        nodes.append(LiveNode(chain, odyn, env))
-        return nodes[-1]
-
-    yield make
-    for node in nodes:
-        node.close()
-        if chain.rpc("eth_call", {"to": chain.kms, "data": chains.calldata(
-                "isOperator(address)", node.odyn.wallet)}, "latest")[-1] == "1":
-            chain.stop_instance(node.odyn.wallet)
-    if chain.secret_hash() != ZERO:
-        chain.reset_hash()
+from chain import KMS_APP, SAMPLE_APP, ZERO_HASH, LiveNode, Odyn
+from harness import UNAVAILABLE, eventually, fails
 
 
 def check_serves(node):
@@ -53,8 +15,8 @@ def check_serves(node):
         return key
 
 
-def test_from_a_zero_hash_to_ready(chain, make_node):
-    node = make_node(register=False, fund=False)
+def test_from_a_zero_hash_to_ready(chain, make_live_node):
+    node = make_live_node(register=False, fund=False)
     node.await_reason("wallet is not registered")
     chain.register(node.odyn.wallet, KMS_APP, LiveNode.URL, node.odyn.tee_pubkey())
     reason = node.await_reason("the wallet needs funds")
@@ -69,7 +31,7 @@ def test_from_a_zero_hash_to_ready(chain, make_node):
     chain.fund(node.odyn.wallet)
     node.await_ready()
     status = node.page("/status")[1]["node"]
-    assert status["master_secret_hash"] == chain.secret_hash() != ZERO
+    assert status["master_secret_hash"] == chain.secret_hash() != ZERO_HASH
     assert status["tee_wallet"] == node.odyn.wallet
     assert status["is_operator"] is True
     assert chain.rpc("eth_getTransactionCount", node.odyn.wallet, "latest") == "0x1"
@@ -83,8 +45,8 @@ def test_from_a_zero_hash_to_ready(chain, make_node):
     assert chain.rpc("eth_getTransactionCount", node.odyn.wallet, "latest") == "0x1"
 
 
-def test_membership_is_lost_and_won(chain, make_node):
-    node = make_node()
+def test_membership_is_lost_and_won(chain, make_live_node):
+    node = make_live_node()
     node.await_ready()
     key = check_serves(node)
     with node.connect_app() as kms:
@@ -114,8 +76,8 @@ def test_membership_is_lost_and_won(chain, make_node):
     assert "adopted" in node.output() and node.output().count("bootstrap.secret") == 1
 
 
-def test_hash_reset_while_running(chain, make_node):
-    node = make_node()
+def test_hash_reset_while_running(chain, make_live_node):
+    node = make_live_node()
     node.await_ready()
     key, before = check_serves(node), chain.secret_hash()
     chain.reset_hash()
@@ -126,100 +88,10 @@ def test_hash_reset_while_running(chain, make_node):
     assert node.output().count("bootstrap.secret") == 1
 
 
-def test_caller_is_revoked(chain, make_node):
-    node = make_node()
-    node.await_ready()
-    with node.connect_app() as kms:
-        kms.call("Derive", path=b"p", length=32)
-        chain.stop_instance(kms.wallet.text)
-        revoked_at = time.monotonic()
-        error = await_refusal(node, kms)
-        assert time.monotonic() - revoked_at < 15
-        assert error.code == PERMISSION_DENIED and "STOPPED" in error.message
-        node.eventually("the revocation is measured",
-                        lambda: "nova_kms_revocation_seconds_count 1\n" in node.metrics())
-
-
-def await_refusal(node, kms):
-    def refused():
-        try:
-            kms.call("Derive", path=b"p", length=32)
-        except CallError as error:
-            return error
-        return None
-    return node.eventually("the caller is refused", refused)
-
-
-def test_version_and_proof_of_a_caller(chain, make_node):
-    node, app = make_node(), 2 ** 63 + 5
-    node.await_ready()
-    chain.wait(chain.add_app(app))
-    with node.connect_app(app) as kms:
-        chain.run(chain.apps, "deprecateVersion(uint256,uint256)", app, 1)
-        assert kms.call("WhoAmI").app_id == app
-        kms.call("Derive", path=b"p", length=32)
-        chain.run(chain.apps, "revokeVersion(uint256,uint256)", app, 1)
-        assert "version is REVOKED" in await_refusal(node, kms).message
-    chain.run(chain.apps, "setVerifier(uint256,address)", SAMPLE_APP, chains.ZERO_ADDRESS)
-    try:
-        wallet = Wallet()
-        chain.register(wallet.text, SAMPLE_APP)
-
-        def refusal():
-            with node.connect(wallet) as conn:
-                goaway = conn.drain()
-                return goaway if "not registered" not in goaway.reason else None
-        assert "instance is not zk-verified" in node.eventually("a refusal", refusal).reason
-    finally:
-        chain.run(chain.apps, "setVerifier(uint256,address)", SAMPLE_APP, chain.verifier)
-
-
-def test_chain_stops_and_resumes(chain, make_node):
-    node = make_node(REGISTRY_CACHE_TTL_SECONDS="6")
-    node.await_ready()
-    with node.connect_app() as kms:
-        kms.call("Derive", path=b"p", length=32)
-        chain.signal(signal.SIGSTOP)
-        try:
-            kms.call("Derive", path=b"p", length=32)
-            started_at = time.monotonic()
-            assert node.page("/health")[0] == 200
-            assert time.monotonic() - started_at < 4, "pages do not wait for the chain"
-            reason = node.await_reason(" is not known")
-            with fails(UNAVAILABLE, reason[:40]):
-                kms.call("Derive", path=b"p", length=32)
-        finally:
-            chain.signal(signal.SIGCONT)
-        node.await_ready()
-        eventually("the caller is known again", lambda: call_or_none(kms), every_s=0.2)
-
-
-def call_or_none(kms):
-    try:
-        return kms.call("Derive", path=b"p", length=32).key
-    except CallError:
-        return None
-
-
-def test_frozen_head(chain, make_node):
-    node = make_node(REGISTRY_CACHE_TTL_SECONDS="6", HEAD_STALL_SECONDS="3")
-    node.await_ready()
-    with node.connect_app() as kms:
-        kms.call("Derive", path=b"p", length=32)
-        chain.freeze()
-        try:
-            node.await_reason(" is not known")
-            assert call_or_none(kms) is None
-        finally:
-            chain.thaw()
-        node.await_ready()
-        eventually("the caller is known again", lambda: call_or_none(kms), every_s=0.2)
-
-
-def test_odyn_gone_and_back(chain, make_node):
+def test_odyn_gone_and_back(chain, make_live_node):
     odyn = Odyn()
     odyn.stop()
-    node = make_node(odyn=odyn, register=False)
+    node = make_live_node(odyn=odyn, register=False)
     node.await_reason("waiting for the enclave's wallet and key from Odyn: ")
     odyn.start()
     node.register()
@@ -232,8 +104,8 @@ def test_odyn_gone_and_back(chain, make_node):
     assert check_serves(node) == key
 
 
-def test_odyn_has_another_wallet(chain, make_node):
-    node = make_node()
+def test_odyn_has_another_wallet(chain, make_live_node):
+    node = make_live_node()
     node.await_ready()
     key, former = check_serves(node), node.odyn.wallet
     node.odyn.sim("wallet")
@@ -245,23 +117,3 @@ def test_odyn_has_another_wallet(chain, make_node):
     node.await_ready()
     assert node.page("/status")[1]["node"]["tee_wallet"] == node.odyn.wallet
     assert check_serves(node) == key
-
-
-def test_odyn_hangs(chain, make_node):
-    node = make_node()
-    node.await_ready()
-    with node.connect_app() as kms:
-        node.odyn.sim("fault", path="*", hang=True)
-        chain.signal(signal.SIGSTOP)
-        try:
-            slowest_s = 0
-            for _ in range(20):
-                started_at = time.monotonic()
-                assert node.page("/health")[0] == 200
-                kms.call("Derive", path=b"p", length=32)
-                slowest_s = max(slowest_s, time.monotonic() - started_at)
-                time.sleep(0.05)
-            assert slowest_s < 4, "nothing that serves waits for Odyn or the chain"
-        finally:
-            chain.signal(signal.SIGCONT)
-            node.odyn.sim("clear")
