@@ -64,12 +64,6 @@ def calldata(signature, *values):
     return "0x" + (keccak256(signature.encode())[:4] + encode(*values)).hex()
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 def post(url, value):
     request = urllib.request.Request(url, json.dumps(value).encode(),
                                      {"Content-Type": "application/json"})
@@ -82,21 +76,20 @@ class Chain:
 
     def __init__(self):
         self.dir = tempfile.TemporaryDirectory(prefix="nova-chain-")
-        port = free_port()
-        self.url = "http://127.0.0.1:%d" % port
         with open(self.dir.name + "/anvil.log", "wb") as log:
             self.process = subprocess.Popen(
-                [str(ANVIL), "--port", str(port), "--chain-id", str(CHAIN_ID), "--block-time", "1"],
+                [str(ANVIL), "--port", "0", "--chain-id", str(CHAIN_ID), "--block-time", "1"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=plain_environment(),
                 start_new_session=True)  # npm's anvil is a script around the real one.
-        eventually("anvil answers", self._answers, every_s=0.1)
+        self.url = "http://" + eventually("anvil listens", self._listens, every_s=0.1).group(1)
         self.owner = self.rpc("eth_accounts")[0]
         self.nonce = 0
         self.deploy()
 
-    def _answers(self):
-        with contextlib.suppress(OSError):
-            return self.rpc("eth_chainId")
+    def _listens(self):
+        log = pathlib.Path(self.dir.name, "anvil.log").read_text()
+        assert self.process.poll() is None, log
+        return re.search(r"^Listening on (127\.0\.0\.1:\d+)$", log, re.M)
 
     def close(self):
         self.signal(signal.SIGKILL)
@@ -197,12 +190,24 @@ class Chain:
         return int(block["number"], 16), int(block["timestamp"], 16)
 
     def reorganise(self, depth):
-        """As many blocks, without transactions, take the place of the last ones. What was in those is
-        gone, from the pool too."""
+        """As many blocks and one more, without transactions, take the place of the last ones. What was
+        in those is gone, from the pool too."""
+        former = self.block()[1]
         self.rpc("anvil_reorg", depth, [])
+        self._go_on(former)
+
+    def roll_back(self, depth):
+        """One block takes the place of the last ones."""
+        former = self.block()[1]
+        self.rpc("anvil_rollback", depth)
+        self._go_on(former)
+
+    def _go_on(self, former):
+        """The chain's clock has gone back with the blocks, and what an older block says a node takes
+        for old: mines one that is not."""
         self.nonce = int(self.rpc("eth_getTransactionCount", self.owner, "latest"), 16)
-        # The chain's clock has gone back with them.
-        self.rpc("evm_increaseTime", max(0, int(time.time()) - self.block()[1] - 1))
+        self.rpc("evm_setNextBlockTimestamp", max(former, int(time.time())))
+        self.mine()
 
 
 class Gate:
@@ -312,8 +317,7 @@ class Odyn:
 
     def __init__(self):
         self.dir = tempfile.TemporaryDirectory(prefix="nova-odyn-")
-        self.port = free_port()
-        self.url = "http://127.0.0.1:%d" % self.port
+        self.port = 0
         self.process = None
         self.start()
 
@@ -324,6 +328,8 @@ class Odyn:
                  str(self.port)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
                 env=plain_environment())
         line = self.process.stdout.readline().decode()
+        self.url = re.search(r"url=(\S+)", line).group(1)
+        self.port = parse_address(self.url)[1]
         self.wallet = re.search(r"wallet=(0x[0-9a-f]{40})", line).group(1)
 
     def stop(self):

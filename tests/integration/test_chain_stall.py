@@ -14,8 +14,8 @@ SHORT = {"REGISTRY_CACHE_TTL_SECONDS": str(TTL_S), "HEAD_STALL_SECONDS": str(STA
 
 
 def last_served_at(kms):
-    """Calls until one is refused. The wall clock's time of the last that was served, and the error."""
-    served_at = None
+    """Calls until one is refused. When the last one began that was served (0: none), and the error."""
+    served_at = 0
     while True:
         began_at = time.time()
         _, error = derive_or_error(kms)
@@ -45,7 +45,8 @@ def test_blocks_withheld_from_lookups(chain, make_live_node):
             goaway = node.eventually("unknown wallets are refused", stalled)
             assert goaway.status == UNAVAILABLE
             assert ": registry cannot be read: " in goaway.reason
-            derive(kms)  # A known caller is not.
+            if time.time() - frozen_at < TTL_S - 3:  # Or this machine is too slow to tell.
+                derive(kms)  # A known caller is not.
             served_at, error = last_served_at(kms)
             print("served for %.1f s after the last block shown, at most %d"
                   % (served_at - frozen_at, TTL_S + STALL_S + SKEW_S))
