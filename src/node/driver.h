@@ -28,6 +28,6 @@ struct driver_cfg {
 
 /* Gives *out, NULL on error with a sentence in *why; starts the threads. BAD_CONFIG, NOMEM. */
 RC driver_init(struct driver **out, const struct driver_cfg *cfg, struct status *why);
-/* Takes *driver: lets the call under way end (a read of the chain has seconds), stops the threads,
- * frees, sets NULL. Accepts a closed one. */
+/* Takes *driver: cancels the call under way, which ends within about a second, stops the threads, frees,
+ * sets NULL. Accepts a closed one. */
 void driver_close(struct driver **driver);

@@ -2,6 +2,7 @@
 #include "node/duties.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -17,7 +18,7 @@ struct duties {
     struct chain *chain;
     pthread_mutex_t mutex; /* Of odyn, as a pointer, against duties_cancel. */
     struct identity_odyn *odyn;
-    bool is_cancelled;
+    atomic_bool is_cancelled; /* Lent to chain. */
     struct hash_tx tx;
     struct kdf_master pending;
     struct registry_members *others; /* As of the last MEMBERSHIP. */
@@ -38,7 +39,7 @@ static RC open_odyn(struct duties *duties, struct status *why) {
     (void)pthread_mutex_lock(&duties->mutex);
     struct identity_odyn *old = duties->odyn;
     duties->odyn = fresh;
-    if (duties->is_cancelled) {
+    if (atomic_load(&duties->is_cancelled)) {
         identity_odyn_cancel(fresh);
     }
     (void)pthread_mutex_unlock(&duties->mutex);
@@ -57,6 +58,7 @@ static RC open_chain(struct duties *duties, struct status *why) {
         .head_stall_ms = (uint32_t)config->head_stall_s * 1000,
         .head_skew_ms = (uint32_t)config->clock_skew_max_ms,
         .confirmation_count = (uint32_t)config->hash_confirmations,
+        .stop = &duties->is_cancelled,
     };
     char reason[REGISTRY_REASON_BYTES];
     struct rc rc = chain_init(&duties->chain, &cfg, reason);
@@ -98,7 +100,7 @@ void duties_close(struct duties **duties) {
 
 void duties_cancel(struct duties *duties) {
     (void)pthread_mutex_lock(&duties->mutex);
-    duties->is_cancelled = true;
+    atomic_store(&duties->is_cancelled, true);
     identity_odyn_cancel(duties->odyn);
     (void)pthread_mutex_unlock(&duties->mutex);
 }

@@ -21,8 +21,8 @@ struct duties_cfg {
 RC duties_init(struct duties **out, const struct duties_cfg *cfg, struct status *why);
 /* Takes *duties: wipes, frees, sets NULL. Accepts a closed one. */
 void duties_close(struct duties **duties);
-/* The task under way and later ones end soon, as far as they wait for Odyn. Any thread, until
- * duties_close. */
+/* The task under way and later ones end soon, as far as they wait for Odyn or the chain. Any thread,
+ * until duties_close. */
 void duties_cancel(struct duties *duties);
 
 /* Does a START action, and fills the event of its end but for time and random number. What the event

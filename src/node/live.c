@@ -131,6 +131,9 @@ void node_live_stop(struct node *node) {
         identity_odyn_cancel(node->signer_odyn);
     }
     (void)pthread_mutex_unlock(&node->live_mutex);
+    if (node->cfg->is_on_chain) {
+        atomic_store(node->cfg->chain_stop, true);
+    }
     driver_close(&node->driver);
 }
 
@@ -141,7 +144,8 @@ void node_live_close(struct node *node) {
 
 /* ---- The whole ---- */
 
-static RC open_source(const struct node_config *config, struct registry **out, struct status *why) {
+static RC open_source(const struct node_config *config, const atomic_bool *stop,
+                      struct registry **out, struct status *why) {
     const struct registry_chain_cfg cfg = {
         .rpc_url = config->helios_rpc_url,
         .chain_id = config->chain_id,
@@ -151,6 +155,7 @@ static RC open_source(const struct node_config *config, struct registry **out, s
         .head_stall_ms = (uint32_t)config->head_stall_s * 1000,
         .head_skew_ms = (uint32_t)config->clock_skew_max_ms,
         .confirmation_count = (uint32_t)config->hash_confirmations,
+        .stop = stop,
     };
     char reason[REGISTRY_REASON_BYTES];
     struct rc rc = registry_chain_init(out, &cfg, reason);
@@ -163,7 +168,8 @@ static RC open_source(const struct node_config *config, struct registry **out, s
 RC node_run_on_chain(const struct node_args *args, const struct node_config *config,
                      struct status *why) {
     struct registry *source = NULL;
-    TRY(open_source(config, &source, why));
+    atomic_bool chain_stop = false;
+    TRY(open_source(config, &chain_stop, &source, why));
     char host[CONFIG_URL_BYTES];
     config_url_host(config->node_url, host);
     const struct node_cfg cfg = {
@@ -171,6 +177,7 @@ RC node_run_on_chain(const struct node_args *args, const struct node_config *con
         .version = args->version,
         .host = host[0] != '\0' ? host : config->rpc_listen.host,
         .is_on_chain = true,
+        .chain_stop = &chain_stop,
     };
     return node_run(&cfg, &source, why);
 }

@@ -4,6 +4,8 @@
  * come from (node/start.h). */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "base/status.h"
 #include "identity/signer.h"
 #include "node/config.h"
@@ -25,8 +27,10 @@ struct node_cfg {
     const char *version;
     const char *host; /* For the certificate's SubjectAltName. */
     /* On chain: wallet and TLS credential come from Odyn, membership and the master secret's hash from
-     * the chain, and the next two are not set. The node becomes ready while it runs (node/driver.h). */
+     * the chain, and signer and master_secret are not set. The node becomes ready while it runs
+     * (node/driver.h). */
     bool is_on_chain;
+    atomic_bool *chain_stop; /* What *source was made with: set when the node closes. */
     struct identity_signer signer;
     const uint8_t *master_secret; /* KDF_MASTER_BYTES; copied into locked memory. */
     /* Once, on the controlling thread, when the node serves for the first time. An error stops it.
