@@ -363,6 +363,7 @@ class Devnet:
         if "wire" in node:
             environment["https_proxy"] = "http://" + node["wire"]["proxy"]
         environment.update(self.state["settings"])
+        environment.update(node.get("settings", {}))
         program_path = self.state["programs"]["nova-kms"]
         return environment, [program_path, "--rpc", node["listen"], "--http", node["http"]]
 
