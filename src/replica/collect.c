@@ -2,7 +2,9 @@
 /* What may be forgotten: rules R3 and R5 of docs/replication.md. */
 #include "replica/internal.h"
 
-#define COMPACT_INTERVAL_MS 60000
+/* Vectors are shortened to multiples of this part of compact_after_ms, so that those of different
+ * nodes are equal but for a moment: only then digests can be compared. */
+#define COMPACT_PARTS 8
 
 /* Whether the member's settled vector may be used: its boot answered a request that was sent after
  * any vector used now was shown, so a later boot has pulled only from those who knew as much. */
@@ -12,21 +14,31 @@ static bool has_settled(const struct replica *r, struct member *m, uint64_t now_
            now_ms - m->boots.present_ms <= r->cfg.settle_ms;
 }
 
+uint64_t member_all_unix_ms(const struct replica *r, const struct member *m) {
+    uint64_t skew_ms = r->cfg.clock_skew_ms;
+    bool is_sure = m->boots.heard_count == 0 && m->clean_unix_ms > skew_ms;
+    return is_sure ? m->clean_unix_ms - skew_ms : 0;
+}
+
 static void compact(struct replica *r, struct store *s, const struct replica_now *now) {
-    if (r->cfg.compact_after_ms == 0 || now->mono_ms < r->compact_at_ms) {
+    uint64_t back_ms = r->cfg.compact_after_ms;
+    /* Who left before this node started may come back, too: see note_departed. */
+    if (back_ms == 0 || now->mono_ms - r->start_ms < back_ms) {
         return;
     }
-    r->compact_at_ms = now->mono_ms + COMPACT_INTERVAL_MS;
-    uint64_t back_ms = r->cfg.compact_after_ms;
     uint64_t all_unix_ms = now->unix_ms > back_ms ? now->unix_ms - back_ms : 0;
-    for (size_t i = 0; i < r->count; i++) {
-        const struct member *m = &r->members[i];
-        uint64_t clean_unix_ms = m->boots.heard_count == 0 ? m->clean_unix_ms : 0;
-        uint64_t skew_ms = r->cfg.clock_skew_ms;
-        uint64_t heard_unix_ms = clean_unix_ms > skew_ms ? clean_unix_ms - skew_ms : 0;
-        all_unix_ms = heard_unix_ms < all_unix_ms ? heard_unix_ms : all_unix_ms;
+    if (r->has_departed && now->mono_ms - r->departed_ms < back_ms) {
+        all_unix_ms = r->departed_unix_ms < all_unix_ms ? r->departed_unix_ms : all_unix_ms;
+    } else {
+        r->has_departed = false;
     }
-    if (all_unix_ms > 0 && all_unix_ms <= STORE_UNIX_MS_MAX) {
+    for (size_t i = 0; i < r->count; i++) {
+        uint64_t member_unix_ms = member_all_unix_ms(r, &r->members[i]);
+        all_unix_ms = member_unix_ms < all_unix_ms ? member_unix_ms : all_unix_ms;
+    }
+    all_unix_ms -= all_unix_ms % (back_ms / COMPACT_PARTS + 1);
+    if (all_unix_ms > r->compacted_unix_ms && all_unix_ms <= STORE_UNIX_MS_MAX) {
+        r->compacted_unix_ms = all_unix_ms;
         /* Refused only when compact_after_ms is shorter than the retention: then never. */
         struct rc rc = store_compact_known(s, all_unix_ms << STORE_HLC_LOGICAL_BITS, now->unix_ms);
         (void)rc;

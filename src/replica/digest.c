@@ -5,18 +5,6 @@
 
 #include "replica/internal.h"
 
-/* A vector as it counts: what the greater rest of the two says is not compared, since nodes shorten
- * their vectors at different times. */
-static bool entries_match(const struct vector *a, const struct vector *b, uint64_t rest_hlc) {
-    for (size_t i = 0; i < a->count; i++) {
-        const struct store_known_entry *e = &a->entries[i];
-        if (e->hlc > rest_hlc && vector_hlc(b, e->writer) != e->hlc) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static RC own_vector(const struct store *s, struct vector **out) {
     size_t count = store_known_count(s);
     struct store_known_entry *entries = calloc(count + 1, sizeof(*entries));
@@ -41,8 +29,16 @@ static bool knows_the_same(const struct store *s, const struct store_known *know
     if (rc.err != E_OK) {
         return false;
     }
-    uint64_t rest_hlc = own->rest_hlc > theirs->rest_hlc ? own->rest_hlc : theirs->rest_hlc;
-    return entries_match(own, theirs, rest_hlc) && entries_match(theirs, own, rest_hlc);
+    return vector_covers(own, theirs) && vector_covers(theirs, own);
+}
+
+bool replica_is_comparable(const struct replica *r) {
+    for (size_t i = 0; i < r->count; i++) {
+        if (r->members[i].has_partial) {
+            return false;
+        }
+    }
+    return r->in_service;
 }
 
 static bool digest_equal(struct store_digest a, struct store_digest b) {
@@ -148,8 +144,8 @@ void replica_digest_end(struct replica *r, const struct store *s, uint32_t ticke
     }
     bool is_equal = false;
     if (!id_equal(state->incarnation, m->boots.present) || !is_ordered(digests, count) ||
-        known->count > REPLICA_KNOWN_COUNT_MAX || !knows_the_same(s, known) ||
-        compare_sums(s, digests, count, &is_equal).err != E_OK) {
+        known->count > REPLICA_KNOWN_COUNT_MAX || !replica_is_comparable(r) ||
+        !knows_the_same(s, known) || compare_sums(s, digests, count, &is_equal).err != E_OK) {
         end_task(m, now, r->cfg.interval_ms);
         return;
     }

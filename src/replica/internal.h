@@ -78,6 +78,7 @@ struct task {
     uint8_t theirs[STORE_WRITER_BYTES];
     uint64_t since;
     uint32_t record_count;
+    uint32_t applied_count;
     uint32_t refused_count;
     bool is_refused_for_good;
     enum store_refusal refusal; /* The last one; NONE: it was forged. */
@@ -100,7 +101,10 @@ struct member {
     enum repair repair;
     bool is_at_end;         /* The last page had no more behind it. */
     uint64_t clean_unix_ms; /* Its clock at its last page without more; 0: none in boots.present. */
-    bool is_complete;       /* In our incarnation, it was pulled to the end while in service. */
+    bool
+        is_complete; /* In our incarnation, boots.present was pulled to the end while in service. */
+
+    bool has_partial; /* Records came from it that no vector joined since then covers. */
 
     uint64_t next_at_ms;
     uint64_t digest_at_ms;
@@ -137,7 +141,10 @@ struct replica {
     bool in_service;
     bool is_clocked; /* start_ms is set. */
     uint64_t start_ms;
-    uint64_t compact_at_ms;
+    bool has_departed;
+    uint64_t departed_ms;       /* When a member left last. */
+    uint64_t departed_unix_ms;  /* Up to which all of those that left lately is here. */
+    uint64_t compacted_unix_ms; /* The vector was shortened up to here. */
     uint8_t own[STORE_WRITER_BYTES];
     uint8_t secret_hash[REPLICA_HASH_BYTES];
     uint64_t head_block;
@@ -182,6 +189,11 @@ RC shown_take(struct shown *shown, const uint8_t by[static STORE_WRITER_BYTES],
 /* Lets the candidate settle when its time has come. */
 void shown_age(struct shown *shown, uint64_t settle_ms, uint64_t now_ms);
 void shown_clear(struct shown *shown);
+
+/* ---- collect.c ---- */
+
+/* Up to which time all that the member stamped is here; 0: unknown. */
+uint64_t member_all_unix_ms(const struct replica *r, const struct member *m);
 
 /* ---- acks.c ---- */
 

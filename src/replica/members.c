@@ -147,6 +147,17 @@ static void move_state(struct replica *r, struct roster *roster) {
     }
 }
 
+/* A member that left may come back with what it wrote meanwhile, so for a while it goes on to bound
+ * what the vector may be shortened to. */
+static void note_departed(struct replica *r, const struct member *m, uint64_t now_ms) {
+    uint64_t all_unix_ms = member_all_unix_ms(r, m);
+    if (!r->has_departed || all_unix_ms < r->departed_unix_ms) {
+        r->departed_unix_ms = all_unix_ms;
+    }
+    r->has_departed = true;
+    r->departed_ms = now_ms;
+}
+
 RC replica_set_members(struct replica *r, const struct replica_member *self,
                        const struct replica_member *members, size_t count,
                        const struct replica_now *now) {
@@ -154,6 +165,9 @@ RC replica_set_members(struct replica *r, const struct replica_member *self,
     TRY(roster_fill(&roster, self, members, count));
     move_state(r, &roster);
     for (size_t i = 0; i < r->count; i++) {
+        if (r->members[i].url != NULL) {
+            note_departed(r, &r->members[i], now->mono_ms);
+        }
         member_close(&r->members[i]);
     }
     free(r->members);

@@ -124,6 +124,7 @@ static void confirm(struct member *m, const struct replica_page *page,
         m->clean_unix_ms = 0;
         m->last = 0;
         m->is_at_end = false;
+        m->is_complete = false;
         m->lag_ms = 0;
         m->has_record_alarm = false;
         m->has_digest_alarm = false;
@@ -210,6 +211,7 @@ static void merge_one(struct replica *r, struct store *s, struct task *t,
         refuse(t, merged.refusal);
     } else if (merged.outcome == STORE_MERGE_APPLIED) {
         r->stats.applied_count++;
+        t->applied_count++;
     }
 }
 
@@ -229,6 +231,7 @@ bool replica_merge(struct replica *r, struct store *s, uint32_t ticket,
     for (size_t i = 0; i < count; i++) {
         merge_one(r, s, &m->task, &records[i], now);
     }
+    m->has_partial = m->has_partial || m->task.applied_count > 0;
     return true;
 }
 
@@ -243,10 +246,10 @@ static void fail_refused(struct replica *r, struct member *m, const struct repli
     task_fail(r, m, now, reason);
 }
 
-static void end_repair(struct replica *r, struct member *m) {
+static void end_repair(struct replica *r, struct member *m, uint64_t now_ms) {
     m->repair = REPAIR_DONE;
     m->repair_since = 0;
-    m->digest_at_ms = 0;
+    m->digest_at_ms = now_ms + r->cfg.interval_ms;
     r->stats.repair_count++;
 }
 
@@ -267,10 +270,11 @@ static bool join(struct replica *r, struct store *s, struct member *m,
         return false;
     }
     if (m->task.is_repair) {
-        end_repair(r, m);
+        end_repair(r, m, now->mono_ms);
     }
     m->clean_unix_ms = page->state.unix_ms;
     m->is_complete = true;
+    m->has_partial = false;
     return true;
 }
 
@@ -295,7 +299,7 @@ static void succeed(struct replica *r, struct member *m, const struct replica_pa
     m->fail_count = 0;
     m->error[0] = '\0';
     m->next_at_ms = now->mono_ms;
-    if (m->digest_at_ms == 0 && m->repair != REPAIR_DONE) {
+    if (m->digest_at_ms == 0) {
         m->digest_at_ms = now->mono_ms + digest_interval_ms(r);
     }
     if (m->is_at_end && r->cfg.wait_ms == 0) {

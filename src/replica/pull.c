@@ -7,6 +7,8 @@
 
 /* Digests are compared each time after so many intervals. */
 #define DIGEST_INTERVALS 6
+/* Of a long poll while this node is starting. */
+#define START_POLL_MS 500u
 
 uint64_t digest_interval_ms(const struct replica *r) {
     return (uint64_t)DIGEST_INTERVALS * r->cfg.interval_ms;
@@ -87,6 +89,15 @@ void replica_next(struct replica *r, const struct store *s, const struct replica
     }
 }
 
+/* Who is not at the end, or does not know which boot it asks, wants an answer at once; and a starting
+ * node hears soon of a boot that began meanwhile. */
+static uint32_t wait_ms(const struct replica *r, const struct member *m) {
+    if (!m->is_at_end || m->task.is_repair || m->boots.heard_count > 0) {
+        return 0;
+    }
+    return r->in_service || r->cfg.wait_ms < START_POLL_MS ? r->cfg.wait_ms : START_POLL_MS;
+}
+
 RC replica_pull_request(struct replica *r, const struct store *s, uint32_t ticket,
                         const struct replica_now *now, struct store_known_entry *entries,
                         size_t entry_count_max, struct replica_request *out) {
@@ -110,9 +121,7 @@ RC replica_pull_request(struct replica *r, const struct store *s, uint32_t ticke
     memcpy(out->responder_incarnation, t->theirs, sizeof(t->theirs));
     out->since = t->since;
     out->bytes_max = r->cfg.page_bytes_max;
-    /* Who is not at the end, or does not know which boot it asks, wants an answer at once. */
-    bool can_wait = m->is_at_end && !t->is_repair && m->boots.heard_count == 0;
-    out->wait_ms = can_wait ? r->cfg.wait_ms : 0;
+    out->wait_ms = wait_ms(r, m);
     return OK;
 }
 

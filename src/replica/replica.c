@@ -47,6 +47,7 @@ static void start_over(struct replica *r) {
     r->is_clocked = false;
     r->is_new = false;
     r->has_own = false;
+    r->compacted_unix_ms = 0;
 }
 
 void replica_set_secret(struct replica *r, const uint8_t hash[static REPLICA_HASH_BYTES],

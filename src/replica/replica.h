@@ -259,8 +259,11 @@ struct replica_digest {
     uint64_t app_id;
     struct store_digest digest;
 };
+/* Whether this node's digests may be compared: with a pass half done it holds more than its vector
+ * says. Otherwise GetDigest is answered UNAVAILABLE. */
+bool replica_is_comparable(const struct replica *r);
 /* Compares a member's complete digests (by app id, growing) with our own, if both know the same and
- * no pull from it is due; otherwise nothing is learnt and it is asked again later. A difference makes
+ * no pass is half done here; otherwise nothing is learnt and it is asked again later. A difference makes
  * the next pull from it a repair, from position 0 with an empty known; one that is still there after
  * the repair is an alarm. */
 void replica_digest_end(struct replica *r, const struct store *s, uint32_t ticket,

@@ -11,10 +11,16 @@ static size_t needed_count(const struct replica *r) {
     return r->count == 0 ? 0 : n - w + 1;
 }
 
+/* Whether all of the member's data is here, and the boot that gave it is the one alive: one that has
+ * started again meanwhile may acknowledge without having heard of this node's start. */
+static bool is_complete(const struct member *m) {
+    return m->is_complete && m->boots.heard_count == 0;
+}
+
 static size_t complete_count(const struct replica *r) {
     size_t count = 0;
     for (size_t i = 0; i < r->count; i++) {
-        count += r->members[i].is_complete ? 1 : 0;
+        count += is_complete(&r->members[i]) ? 1 : 0;
     }
     return count;
 }
@@ -23,7 +29,7 @@ static size_t complete_count(const struct replica *r) {
  * is of no use. */
 static bool has_all_that_answer(const struct replica *r) {
     for (size_t i = 0; i < r->count; i++) {
-        if (r->members[i].is_answering && !r->members[i].is_complete) {
+        if (r->members[i].is_answering && !is_complete(&r->members[i])) {
             return false;
         }
     }
