@@ -20,6 +20,33 @@ uint64_t member_all_unix_ms(const struct replica *r, const struct member *m) {
     return is_sure ? m->clean_unix_ms - skew_ms : 0;
 }
 
+/* Whether our vector covers everything that anybody stamped up to hlc. */
+static bool rest_covers(const struct store *s, uint64_t hlc) {
+    /* No writer is all zero: what the vector says of it is what it says of the rest. */
+    struct store_stamp stamp = { .hlc = hlc };
+    return store_covers(s, &stamp);
+}
+
+bool was_left_behind(const struct store *s, const struct member *m,
+                     const uint8_t boot[static STORE_WRITER_BYTES]) {
+    return !id_is_zero(m->returned.boot) && id_equal(m->returned.boot, boot) &&
+           rest_covers(s, (m->returned.all_unix_ms + 1) << STORE_HLC_LOGICAL_BITS);
+}
+
+/* Once every member has shown that it knows everything up to some time, whoever does not has been
+ * away: the floor says so to all, also to those that start later (R2). */
+static void raise_floor(const struct replica *r, struct store *s, uint64_t now_unix_ms) {
+    uint64_t rest_hlc = r->count == 0 ? 0 : UINT64_MAX;
+    for (size_t i = 0; i < r->count; i++) {
+        rest_hlc = r->settled[i].rest_hlc < rest_hlc ? r->settled[i].rest_hlc : rest_hlc;
+    }
+    if (rest_hlc > 0 && rest_covers(s, rest_hlc)) {
+        struct store_known floor = { .rest_hlc = rest_hlc };
+        struct rc rc = store_join_floor(s, &floor, now_unix_ms);
+        (void)rc; /* Of the past, and without entries: nothing to refuse. */
+    }
+}
+
 static void compact(struct replica *r, struct store *s, const struct replica_now *now) {
     uint64_t back_ms = r->cfg.compact_after_ms;
     /* Who left before this node started may come back, too: see note_departed. */
@@ -62,6 +89,9 @@ void replica_collect(struct replica *r, struct store *s, size_t step_max,
                                .member_count = is_allowed ? r->count : 1,
                                .step_max = step_max };
     store_collect(s, &c, out);
+    if (is_allowed) {
+        raise_floor(r, s, now->unix_ms);
+    }
     if (r->in_service) {
         compact(r, s, now);
     }

@@ -86,6 +86,13 @@ struct task {
 
 enum repair { REPAIR_NONE, REPAIR_WANTED, REPAIR_UNDER_WAY, REPAIR_DONE };
 
+/* A member that left. It may come back with what it wrote meanwhile. */
+struct departed {
+    struct wallet wallet;
+    uint8_t boot[STORE_WRITER_BYTES]; /* All zero: none. */
+    uint64_t all_unix_ms;             /* Up to there, all that it stamped was here. */
+};
+
 struct member {
     struct wallet wallet;
     char *url;
@@ -93,6 +100,7 @@ struct member {
     struct boots boots;
     struct shown shown;
     struct task task;
+    struct departed returned; /* How it had left, until it has been pulled to the end. */
 
     /* The cursor into the log of boots.present. */
     uint64_t since;
@@ -141,6 +149,8 @@ struct replica {
     bool in_service;
     bool is_clocked; /* start_ms is set. */
     uint64_t start_ms;
+    struct departed departed[REPLICA_MEMBER_COUNT_MAX];
+    size_t departed_count; /* Ever; the last REPLICA_MEMBER_COUNT_MAX are kept. */
     bool has_departed;
     uint64_t departed_ms;       /* When a member left last. */
     uint64_t departed_unix_ms;  /* Up to which all of those that left lately is here. */
@@ -194,6 +204,11 @@ void shown_clear(struct shown *shown);
 
 /* Up to which time all that the member stamped is here; 0: unknown. */
 uint64_t member_all_unix_ms(const struct replica *r, const struct member *m);
+
+/* R5: whether this boot of the member had left, and what it wrote may since have come to count as
+ * known without being here: it must drop its state. */
+bool was_left_behind(const struct store *s, const struct member *m,
+                     const uint8_t boot[static STORE_WRITER_BYTES]);
 
 /* ---- acks.c ---- */
 

@@ -40,6 +40,7 @@ void member_restart(struct member *m) {
                             .url = m->url,
                             .instance_id = m->instance_id,
                             .boots = m->boots,
+                            .returned = m->returned,
                             .heard_ms = m->heard_ms,
                             .head_block = m->head_block,
                             .clock_ahead_ms = m->clock_ahead_ms };
@@ -132,6 +133,30 @@ static RC roster_fill(struct roster *roster, const struct replica_member *self,
     return OK;
 }
 
+/* A member that left may come back with what it wrote meanwhile, so for a while it goes on to bound
+ * what the vector may be shortened to. */
+static void note_departed(struct replica *r, const struct member *m, uint64_t now_ms) {
+    uint64_t all_unix_ms = member_all_unix_ms(r, m);
+    if (!r->has_departed || all_unix_ms < r->departed_unix_ms) {
+        r->departed_unix_ms = all_unix_ms;
+    }
+    r->has_departed = true;
+    r->departed_ms = now_ms;
+    struct departed *d = &r->departed[r->departed_count++ % REPLICA_MEMBER_COUNT_MAX];
+    *d = (struct departed){ .wallet = m->wallet, .all_unix_ms = all_unix_ms };
+    memcpy(d->boot, m->boots.present, sizeof(d->boot));
+}
+
+static void note_returned(struct replica *r, struct member *m) {
+    for (size_t i = 0; i < r->departed_count && i < REPLICA_MEMBER_COUNT_MAX; i++) {
+        struct departed *d = &r->departed[i];
+        if (!id_is_zero(d->boot) && wallet_equal(&d->wallet, &m->wallet)) {
+            m->returned = *d;
+            *d = (struct departed){ 0 };
+        }
+    }
+}
+
 /* Moves what is known of those that stay; the others are left where they are, to be closed. */
 static void move_state(struct replica *r, struct roster *roster) {
     for (size_t i = 0; i < roster->count; i++) {
@@ -143,19 +168,10 @@ static void move_state(struct replica *r, struct roster *roster) {
             roster->members[i] = *old;
             roster->members[i].instance_id = wanted.instance_id;
             *old = (struct member){ 0 };
+        } else {
+            note_returned(r, &roster->members[i]);
         }
     }
-}
-
-/* A member that left may come back with what it wrote meanwhile, so for a while it goes on to bound
- * what the vector may be shortened to. */
-static void note_departed(struct replica *r, const struct member *m, uint64_t now_ms) {
-    uint64_t all_unix_ms = member_all_unix_ms(r, m);
-    if (!r->has_departed || all_unix_ms < r->departed_unix_ms) {
-        r->departed_unix_ms = all_unix_ms;
-    }
-    r->has_departed = true;
-    r->departed_ms = now_ms;
 }
 
 RC replica_set_members(struct replica *r, const struct replica_member *self,

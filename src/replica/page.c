@@ -112,6 +112,9 @@ static const char *page_fault(const struct replica *r, const struct store *s,
     if (fault == NULL && could_revive(s, &page->known)) {
         fault = "the member does not know of all that was collected here yet";
     }
+    if (fault == NULL && was_left_behind(s, m, page->state.incarnation)) {
+        fault = "the member was away for too long, and must drop its state first";
+    }
     return fault;
 }
 
@@ -275,6 +278,7 @@ static bool join(struct replica *r, struct store *s, struct member *m,
     m->clean_unix_ms = page->state.unix_ms;
     m->is_complete = true;
     m->has_partial = false;
+    m->returned = (struct departed){ 0 };
     return true;
 }
 
