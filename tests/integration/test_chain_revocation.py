@@ -5,7 +5,7 @@ import threading
 import time
 
 from chain import derive_or_error
-from harness import PERMISSION_DENIED
+from harness import DEADLINE_S, PERMISSION_DENIED
 
 CALLER_COUNT, ROUND_COUNT = 4, 3
 BOUND_S = 15
@@ -40,7 +40,8 @@ def revoke_some(chain, node):
     receipt = chain.stop_instance(*[caller.conn.wallet.text for caller in callers])
     revoked_at = chain.block(receipt["blockNumber"])[1]
     for caller in callers:
-        caller.join()
+        caller.join(DEADLINE_S)
+        assert caller.error, "the caller is still served"
         caller.conn.close()
         assert caller.error.code == PERMISSION_DENIED and "STOPPED" in caller.error.message
     return [caller.served_at - revoked_at for caller in callers]

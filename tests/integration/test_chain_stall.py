@@ -7,7 +7,7 @@ import time
 
 from chain import (Gate, Odyn, WallClock, Withholder, await_refusal, await_served, derive,
                    derive_or_error)
-from harness import UNAVAILABLE, Wallet, eventually, fails
+from harness import DEADLINE_S, UNAVAILABLE, Wallet, eventually, fails
 
 TTL_S, STALL_S, SKEW_S = 8, 2, 5
 SHORT = {"REGISTRY_CACHE_TTL_SECONDS": str(TTL_S), "HEAD_STALL_SECONDS": str(STALL_S)}
@@ -15,14 +15,15 @@ SHORT = {"REGISTRY_CACHE_TTL_SECONDS": str(TTL_S), "HEAD_STALL_SECONDS": str(STA
 
 def last_served_at(kms):
     """Calls until one is refused. When the last one began that was served (0: none), and the error."""
-    served_at = 0
-    while True:
+    served_at, end = 0, time.monotonic() + DEADLINE_S
+    while time.monotonic() < end:
         began_at = time.time()
         _, error = derive_or_error(kms)
         if error:
             return served_at, error
         served_at = began_at
         time.sleep(0.02)
+    raise AssertionError("not in time: the caller is refused")
 
 
 def test_blocks_withheld_from_lookups(chain, make_live_node):
