@@ -119,8 +119,12 @@ class Chain:
         assert receipt["status"] == "0x1", receipt
         return receipt
 
+    def begin(self, to, signature, *values):
+        """Gives the transaction's hash. What is waited for later comes after it, mostly in its block."""
+        return self.send(to, calldata(signature, *values))
+
     def run(self, to, signature, *values):
-        return self.wait(self.send(to, calldata(signature, *values)))
+        return self.wait(self.begin(to, signature, *values))
 
     def create(self, name, *values):
         """Gives the address; the contract is in no block yet."""
@@ -134,17 +138,17 @@ class Chain:
         self.apps = self.create("NovaAppRegistry")
         self.verifier = self.create("DevVerifier")
         self.kms = self.create("KMSRegistry", self.apps)
-        self.send(self.kms, calldata("setKmsAppId(uint256)", KMS_APP))
+        self.begin(self.kms, "setKmsAppId(uint256)", KMS_APP)
         self.add_app(KMS_APP, self.kms)
         self.wait(self.add_app(SAMPLE_APP))
 
     def add_app(self, app, contract=ZERO_ADDRESS):
         """With version 1; gives the last transaction."""
-        self.send(self.apps, calldata("createAppWithId(uint256,address,string,address)", app,
-                                      contract, "about", ZERO_ADDRESS))
-        self.send(self.apps, calldata("setVerifier(uint256,address)", app, self.verifier))
-        return self.send(self.apps, calldata("enrollVersion(uint256,string,bytes32,string)", app,
-                                             "v1", B32(MEASUREMENT), "image"))
+        self.begin(self.apps, "createAppWithId(uint256,address,string,address)", app, contract,
+                   "about", ZERO_ADDRESS)
+        self.begin(self.apps, "setVerifier(uint256,address)", app, self.verifier)
+        return self.begin(self.apps, "enrollVersion(uint256,string,bytes32,string)", app, "v1",
+                          B32(MEASUREMENT), "image")
 
     def register(self, wallet, app, url="", tee_pubkey=b"\x01", version=1):
         proof = keccak256(MEASUREMENT + word(wallet) + keccak256(tee_pubkey))
@@ -153,7 +157,7 @@ class Chain:
 
     def stop_instance(self, *wallets):
         """In one block, as far as it has room; gives the last receipt."""
-        return [self.wait(tx) for tx in [self.send(self.apps, calldata("stopInstance(address)", w))
+        return [self.wait(tx) for tx in [self.begin(self.apps, "stopInstance(address)", w)
                                          for w in wallets]][-1]
 
     def set_app_status(self, app, status):

@@ -76,10 +76,13 @@ def make_live_node(chain):
         return nodes[-1]
 
     yield make
+    last = None
     for node in nodes:
         node.close()
         if chain.rpc("eth_call", {"to": chain.kms, "data": chains.calldata(
                 "isOperator(address)", node.odyn.wallet)}, "latest")[-1] == "1":
-            chain.stop_instance(node.odyn.wallet)
+            last = chain.begin(chain.apps, "stopInstance(address)", node.odyn.wallet)
     if chain.secret_hash() != chains.ZERO_HASH:
-        chain.reset_hash()
+        last = chain.begin(chain.kms, "resetMasterSecretHash()")
+    if last:
+        chain.wait(last)

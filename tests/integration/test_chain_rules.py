@@ -9,7 +9,7 @@ from harness import PERMISSION_DENIED, UNAVAILABLE, Wallet, eventually, fails
 def test_app_and_version_of_a_caller(chain, make_live_node):
     node, app = make_live_node(), 2 ** 64 - 1
     node.await_ready()
-    chain.wait(chain.add_app(app))
+    chain.add_app(app)
     with node.connect_app() as other, node.connect_app(app) as kms:
         assert kms.call("WhoAmI").app_id == app
         chain.set_app_status(app, chains.INACTIVE)
@@ -27,7 +27,7 @@ def test_app_and_version_of_a_caller(chain, make_live_node):
 def test_proof_of_a_caller(chain, make_live_node):
     node = make_live_node()
     node.await_ready()
-    chain.run(chain.apps, "setVerifier(uint256,address)", SAMPLE_APP, chains.ZERO_ADDRESS)
+    chain.begin(chain.apps, "setVerifier(uint256,address)", SAMPLE_APP, chains.ZERO_ADDRESS)
     try:
         wallet = Wallet()
         chain.register(wallet.text, SAMPLE_APP)
@@ -48,7 +48,7 @@ def test_an_app_id_that_does_not_fit(chain, make_live_node):
     node.await_ready()
     with node.connect_app() as other:
         for app in (2 ** 64 + KMS_APP, 2 ** 256 - 1):
-            chain.wait(chain.add_app(app))
+            chain.add_app(app)
             wallet = Wallet()
             chain.register(wallet.text, app)
 
@@ -74,13 +74,13 @@ def test_the_nodes_own_proof_and_version(chain, make_live_node):
         key = derive(kms)
         chain.stop_instance(node.odyn.wallet)
         node.await_reason("instance is STOPPED")
-        chain.run(chain.apps, "setVerifier(uint256,address)", KMS_APP, chains.ZERO_ADDRESS)
+        chain.begin(chain.apps, "setVerifier(uint256,address)", KMS_APP, chains.ZERO_ADDRESS)
         node.register()
         reason = node.await_reason("instance is not zk-verified")
         with fails(UNAVAILABLE, reason):
             derive(kms)
-        chain.run(chain.apps, "setVerifier(uint256,address)", KMS_APP, chain.verifier)
-        chain.stop_instance(node.odyn.wallet)
+        chain.begin(chain.apps, "setVerifier(uint256,address)", KMS_APP, chain.verifier)
+        chain.begin(chain.apps, "stopInstance(address)", node.odyn.wallet)
         node.register()
         node.await_ready()
         assert derive(kms) == key
@@ -94,9 +94,9 @@ def test_the_nodes_own_proof_and_version(chain, make_live_node):
         reason = node.await_reason("version is REVOKED")
         with fails(UNAVAILABLE, reason):
             derive(kms)
-        chain.run(chain.apps, "enrollVersion(uint256,string,bytes32,string)", KMS_APP, "v2",
-                  chains.B32(chains.MEASUREMENT), "image")
-        chain.stop_instance(node.odyn.wallet)
+        chain.begin(chain.apps, "enrollVersion(uint256,string,bytes32,string)", KMS_APP, "v2",
+                    chains.B32(chains.MEASUREMENT), "image")
+        chain.begin(chain.apps, "stopInstance(address)", node.odyn.wallet)
         node.register(version=2)
         node.await_ready()
         assert derive(kms) == key
