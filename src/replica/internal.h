@@ -128,6 +128,7 @@ struct member {
 
     /* Its latest state, from a request or an answer. */
     uint64_t heard_ms;
+    uint64_t heard_unix_ms; /* Its clock then. */
     uint64_t head_block;
     int64_t clock_ahead_ms;
     bool in_service;
@@ -171,7 +172,8 @@ struct member *member_of_ticket(struct replica *r, uint32_t ticket);
 void member_close(struct member *m);
 /* Ends what is under way and forgets all that our incarnation or its secret had to do with. */
 void member_restart(struct member *m);
-/* Takes in what it says of itself. */
+/* Takes in what it says of itself: in an answer, or in a request that is not older than what was
+ * heard before. */
 void member_hear(struct member *m, const struct replica_state *state,
                  const struct replica_now *now);
 /* Whether the last pull ended well, and not too long ago. */
@@ -193,9 +195,11 @@ bool boots_is_present(const struct boots *b, const uint8_t id[static STORE_WRITE
 
 /* ---- shown.c ---- */
 
-/* The incarnation `by` shows a vector; in_service: it acknowledges. NOMEM, INVALID: as it was. */
-RC shown_take(struct shown *shown, const uint8_t by[static STORE_WRITER_BYTES],
-              const struct store_known *known, bool in_service, uint64_t now_ms);
+/* A request carries a vector. NOMEM, INVALID: as it was. */
+RC shown_ask(struct shown *shown, const struct store_known *known);
+/* It is an acknowledgement of the incarnation `by`. */
+void shown_acknowledge(struct shown *shown, const uint8_t by[static STORE_WRITER_BYTES],
+                       uint64_t now_ms);
 /* Lets the candidate settle when its time has come. */
 void shown_age(struct shown *shown, uint64_t settle_ms, uint64_t now_ms);
 void shown_clear(struct shown *shown);

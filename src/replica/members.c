@@ -42,6 +42,7 @@ void member_restart(struct member *m) {
                             .boots = m->boots,
                             .returned = m->returned,
                             .heard_ms = m->heard_ms,
+                            .heard_unix_ms = m->heard_unix_ms,
                             .head_block = m->head_block,
                             .clock_ahead_ms = m->clock_ahead_ms };
     *m = fresh;
@@ -50,6 +51,7 @@ void member_restart(struct member *m) {
 void member_hear(struct member *m, const struct replica_state *state,
                  const struct replica_now *now) {
     m->heard_ms = now->mono_ms;
+    m->heard_unix_ms = state->unix_ms;
     m->head_block = state->head_block;
     /* Both are below 2^63, or the clock is so far off that any number says it. */
     m->clock_ahead_ms = (int64_t)(state->unix_ms & INT64_MAX) - (int64_t)(now->unix_ms & INT64_MAX);

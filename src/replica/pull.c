@@ -133,6 +133,7 @@ void replica_pull_failed(struct replica *r, uint32_t ticket, bool is_starting, c
     }
     task_fail(r, m, now, reason);
     m->is_starting = is_starting;
+    m->in_service = m->in_service && !is_starting;
     m->answered_ms = is_starting ? now->mono_ms : m->answered_ms;
     start_update(r, now->mono_ms);
 }

@@ -57,13 +57,32 @@ static const char *request_fault(const struct replica *r, const struct store *s,
     return fault;
 }
 
-/* A member in service that was not when it was asked last is asked again soon. */
-static void hasten(struct member *m, const struct replica_now *now) {
-    bool is_new = !id_equal(m->boots.present, m->shown.by);
-    if (m->in_service && (is_new || m->is_starting) && m->next_at_ms > now->mono_ms) {
+/* Takes in what it says of itself. A message that was held up for long, or comes from another boot
+ * than the one that answers, may be old: it must not decide where the clocks stand. */
+static void hear_state(struct member *m, const struct replica_state *state,
+                       const struct replica_now *now) {
+    bool is_present = boots_is_present(&m->boots, state->incarnation);
+    if (is_present && state->unix_ms > m->heard_unix_ms) {
+        member_hear(m, state, now);
+    }
+    /* Who is in service, and was not when it was asked last, is asked again at once. */
+    if (state->in_service && (!is_present || m->is_starting) && m->next_at_ms > now->mono_ms) {
         m->next_at_ms = now->mono_ms;
         m->is_starting = false;
     }
+}
+
+/* Takes in the vector. Of a boot that may be a dead one's late message, only to know what it asks
+ * for. */
+static RC take_vector(const struct replica *r, struct member *m, const struct replica_request *q,
+                      const struct replica_now *now) {
+    TRY(shown_ask(&m->shown, &q->known));
+    const uint8_t *present = m->boots.present;
+    if (q->state.in_service && (id_is_zero(present) || id_equal(present, q->state.incarnation))) {
+        shown_acknowledge(&m->shown, q->state.incarnation, now->mono_ms);
+    }
+    shown_age(&m->shown, r->cfg.settle_ms, now->mono_ms);
+    return OK;
 }
 
 /* Takes in what the request says. False when it is refused. */
@@ -88,8 +107,7 @@ static bool take_request(struct replica *r, const struct store *s, struct member
                "the request comes from an earlier incarnation of its sender");
         return false;
     }
-    struct rc rc =
-        shown_take(&m->shown, q->state.incarnation, &q->known, q->state.in_service, now->mono_ms);
+    struct rc rc = take_vector(r, m, q, now);
     if (rc.err == E_NOMEM) {
         refuse(why, STATUS_RESOURCE_EXHAUSTED, "this node is out of memory");
         return false;
@@ -98,10 +116,8 @@ static bool take_request(struct replica *r, const struct store *s, struct member
         refuse(why, STATUS_INVALID_ARGUMENT, "known names a writer twice");
         return false;
     }
-    shown_age(&m->shown, r->cfg.settle_ms, now->mono_ms);
-    member_hear(m, &q->state, now);
+    hear_state(m, &q->state, now);
     m->relay_at_ms = 0;
-    hasten(m, now);
     return true;
 }
 

@@ -28,19 +28,23 @@ static void take_latest(struct shown *shown, struct vector *v, uint64_t now_ms) 
     }
 }
 
-RC shown_take(struct shown *shown, const uint8_t by[static STORE_WRITER_BYTES],
-              const struct store_known *known, bool in_service, uint64_t now_ms) {
+RC shown_ask(struct shown *shown, const struct store_known *known) {
     AUTO(vector_close) struct vector *v = NULL;
     TRY(vector_init(&v, known));
+    vector_share(&shown->asked, v);
+    return OK;
+}
+
+void shown_acknowledge(struct shown *shown, const uint8_t by[static STORE_WRITER_BYTES],
+                       uint64_t now_ms) {
     if (!id_equal(shown->by, by)) {
+        struct vector *asked = shown->asked;
+        shown->asked = NULL;
         shown_clear(shown);
+        shown->asked = asked;
         memcpy(shown->by, by, STORE_WRITER_BYTES);
     }
-    vector_share(&shown->asked, v);
-    if (in_service) {
-        take_latest(shown, v, now_ms);
-    }
-    return OK;
+    take_latest(shown, shown->asked, now_ms);
 }
 
 void shown_age(struct shown *shown, uint64_t settle_ms, uint64_t now_ms) {
