@@ -28,8 +28,16 @@ static bool rest_covers(const struct store *s, uint64_t hlc) {
 }
 
 bool was_left_behind(const struct store *s, const struct member *m,
-                     const uint8_t boot[static STORE_WRITER_BYTES]) {
-    return !id_is_zero(m->returned.boot) && id_equal(m->returned.boot, boot) &&
+                     const uint8_t boot[static STORE_WRITER_BYTES],
+                     const struct store_known *known) {
+    if (!m->returned.is_set) {
+        return false;
+    }
+    if (id_is_zero(m->returned.boot)) {
+        /* It left before it had answered once, so nothing is known of what it has. */
+        return (known->count > 0 || known->rest_hlc > 0) && rest_covers(s, known->rest_hlc + 1);
+    }
+    return id_equal(m->returned.boot, boot) &&
            rest_covers(s, (m->returned.all_unix_ms + 1) << STORE_HLC_LOGICAL_BITS);
 }
 
@@ -72,9 +80,15 @@ static void compact(struct replica *r, struct store *s, const struct replica_now
     }
 }
 
+static bool knows_members(const struct replica *r, uint64_t now_ms) {
+    uint64_t age_max_ms = r->cfg.members_age_max_ms;
+    return r->has_members && (age_max_ms == 0 || now_ms - r->members_ms <= age_max_ms);
+}
+
 void replica_collect(struct replica *r, struct store *s, size_t step_max,
                      const struct replica_now *now, struct store_collected *out) {
-    bool is_allowed = r->in_service;
+    bool can_forget = r->in_service && knows_members(r, now->mono_ms);
+    bool is_allowed = can_forget;
     for (size_t i = 0; i < r->count; i++) {
         struct member *m = &r->members[i];
         bool has = has_settled(r, m, now->mono_ms);
@@ -92,7 +106,7 @@ void replica_collect(struct replica *r, struct store *s, size_t step_max,
     if (is_allowed) {
         raise_floor(r, s, now->unix_ms);
     }
-    if (r->in_service) {
+    if (can_forget) {
         compact(r, s, now);
     }
 }

@@ -88,8 +88,9 @@ enum repair { REPAIR_NONE, REPAIR_WANTED, REPAIR_UNDER_WAY, REPAIR_DONE };
 
 /* A member that left. It may come back with what it wrote meanwhile. */
 struct departed {
+    bool is_set;
     struct wallet wallet;
-    uint8_t boot[STORE_WRITER_BYTES]; /* All zero: none. */
+    uint8_t boot[STORE_WRITER_BYTES]; /* That answered last. All zero: it never did. */
     uint64_t all_unix_ms;             /* Up to there, all that it stamped was here. */
 };
 
@@ -150,6 +151,7 @@ struct replica {
     bool in_service;
     bool is_clocked; /* start_ms is set. */
     uint64_t start_ms;
+    uint64_t members_ms; /* When replica_set_members was called last. */
     struct departed departed[REPLICA_MEMBER_COUNT_MAX];
     size_t departed_count; /* Ever; the last REPLICA_MEMBER_COUNT_MAX are kept. */
     bool has_departed;
@@ -209,10 +211,11 @@ void shown_clear(struct shown *shown);
 /* Up to which time all that the member stamped is here; 0: unknown. */
 uint64_t member_all_unix_ms(const struct replica *r, const struct member *m);
 
-/* R5: whether this boot of the member had left, and what it wrote may since have come to count as
- * known without being here: it must drop its state. */
+/* R5: whether this boot of the member, which knows that, had left, and what it wrote may since have
+ * come to count as known without being here: it must drop its state. */
 bool was_left_behind(const struct store *s, const struct member *m,
-                     const uint8_t boot[static STORE_WRITER_BYTES]);
+                     const uint8_t boot[static STORE_WRITER_BYTES],
+                     const struct store_known *known);
 
 /* ---- acks.c ---- */
 

@@ -145,14 +145,14 @@ static void note_departed(struct replica *r, const struct member *m, uint64_t no
     r->has_departed = true;
     r->departed_ms = now_ms;
     struct departed *d = &r->departed[r->departed_count++ % REPLICA_MEMBER_COUNT_MAX];
-    *d = (struct departed){ .wallet = m->wallet, .all_unix_ms = all_unix_ms };
+    *d = (struct departed){ .is_set = true, .wallet = m->wallet, .all_unix_ms = all_unix_ms };
     memcpy(d->boot, m->boots.present, sizeof(d->boot));
 }
 
 static void note_returned(struct replica *r, struct member *m) {
     for (size_t i = 0; i < r->departed_count && i < REPLICA_MEMBER_COUNT_MAX; i++) {
         struct departed *d = &r->departed[i];
-        if (!id_is_zero(d->boot) && wallet_equal(&d->wallet, &m->wallet)) {
+        if (d->is_set && wallet_equal(&d->wallet, &m->wallet)) {
             m->returned = *d;
             *d = (struct departed){ 0 };
         }
@@ -195,6 +195,7 @@ RC replica_set_members(struct replica *r, const struct replica_member *self,
     r->count = roster.count;
     r->next_idx = 0;
     r->has_members = true;
+    r->members_ms = now->mono_ms;
     roster = (struct roster){ 0 };
     start_update(r, now->mono_ms);
     return OK;

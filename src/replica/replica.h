@@ -47,6 +47,9 @@ struct replica_cfg {
     uint32_t head_lag_max;     /* Blocks behind most others at which the node does not serve. */
     uint64_t compact_after_ms; /* store_compact_known for what is older: tombstone_retention_ms plus
                                 * the skew. 0: never. */
+    uint32_t members_age_max_ms; /* Nothing is collected while replica_set_members was called last
+                                  * longer ago: whoever came back meanwhile counts (R3). 0: no
+                                  * limit, for members that never change. */
 };
 
 /* Gives *out, NULL on error. Copies cfg. It starts without members, without a master secret and out of
@@ -70,7 +73,8 @@ struct replica_member {
     uint64_t instance_id; /* Of several with one URL the greatest counts. */
 };
 
-/* The members as the registry has them, self among them or not. Those with self's URL are left out,
+/* The members as the registry has them, self among them or not; to be told after each read, also of
+ * the same ones (members_age_max_ms). Those with self's URL are left out,
  * however registered. State of a member that stays (wallet and URL) is kept. TOO_BIG over
  * REPLICA_MEMBER_COUNT_MAX, NOMEM: nothing changed. */
 RC replica_set_members(struct replica *r, const struct replica_member *self,

@@ -196,7 +196,7 @@ static bool must_reset(const struct store *s, const struct member *m,
                        const struct replica_request *q) {
     bool knows = q->known.count > 0 || q->known.rest_hlc > 0;
     return store_needs_reset(s, &q->known) ||
-           (knows && was_left_behind(s, m, q->state.incarnation));
+           (knows && was_left_behind(s, m, q->state.incarnation, &q->known));
 }
 
 enum replica_answer replica_serve(struct replica *r, const struct store *s,

@@ -48,7 +48,7 @@ void client_init(struct world *w) {
 static void end_op(struct world *w, struct client *c) {
     c->has_op = false;
     c->wait_until_ms = 0;
-    again(w, c, 200 + rng_below(&w->rng, 2800));
+    again(w, c, 50 + rng_below(&w->rng, 1200));
 }
 
 static void choose_op(struct world *w, struct client *c) {

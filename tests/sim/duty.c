@@ -91,10 +91,7 @@ static void fill_membership(struct world *w, struct machine *m, uint64_t block,
     };
     if (event->result.membership.as_of_mono_ms >= m->members_as_of_ms) {
         m->members_as_of_ms = event->result.membership.as_of_mono_ms;
-        if (state.members != m->members_seen) {
-            m->members_seen = state.members;
-            node_set_members(w, m, &state);
-        }
+        node_set_members(w, m, &state);
     }
 }
 

@@ -395,7 +395,7 @@ void fault_some(struct world *w) {
     if (w->is_healed) {
         return;
     }
-    world_after(w, 200 + rng_below(&w->rng, 2500), (struct event){ .kind = EVENT_FAULT });
+    world_after(w, 100 + rng_below(&w->rng, 1400), (struct event){ .kind = EVENT_FAULT });
     if (rng_once_in(&w->rng, 8)) {
         calm_some(w);
         return;
@@ -435,9 +435,9 @@ void fault_init(struct world *w) {
         w->fault_end_ms = 40000;
     }
     /* Some clusters are in trouble from their first moment. */
-    uint64_t first_ms = rng_once_in(&w->rng, 4) ? 100 : 8000;
+    uint64_t first_ms = rng_once_in(&w->rng, 4) ? 100 : 6000;
     world_after(w, first_ms, (struct event){ .kind = EVENT_FAULT });
-    w->fault_end_ms += w->now_ms + first_ms + 12000 + rng_below(&w->rng, 25000);
+    w->fault_end_ms += w->now_ms + first_ms + 6000 + rng_below(&w->rng, 16000);
 }
 
 /* ---- Healing ---- */

@@ -54,10 +54,11 @@ static void open_replica(struct machine *m) {
                                      .backoff_min_ms = 100,
                                      .backoff_max_ms = 2000,
                                      .settle_ms = SETTLE_MS,
-                                     .start_wait_ms = 6000,
+                                     .start_wait_ms = 3000,
                                      .clock_skew_ms = SKEW_MS,
                                      .head_lag_max = 8,
-                                     .compact_after_ms = RETENTION_MS + SKEW_MS };
+                                     .compact_after_ms = RETENTION_MS + SKEW_MS,
+                                     .members_age_max_ms = CACHE_TTL_MS };
     struct rc rc = replica_init(&m->replica, &cfg);
     ASSERT(rc.err == E_OK);
 }
@@ -105,7 +106,6 @@ void node_boot(struct world *w, struct machine *m) {
     m->pending_secret = 0;
     m->tx = 0;
     m->members_as_of_ms = 0;
-    m->members_seen = UINT64_MAX;
     memset(m->tasks, 0, sizeof(m->tasks));
     m->has_snapshot_task = false;
     memset(m->calls, 0, sizeof(m->calls));

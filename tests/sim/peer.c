@@ -308,6 +308,11 @@ static void take_pull(struct world *w, struct machine *m, struct message *reques
 }
 
 static void take_digest(struct world *w, struct machine *m, struct message *request) {
+    if (!replica_is_comparable(m->replica)) {
+        refuse(w, request, true);
+        message_give(w, request);
+        return;
+    }
     struct message *answer = answer_to(w, request, MESSAGE_DIGEST_ANSWER);
     answer->state = state_of(w, m);
     message_give(w, request);

@@ -239,7 +239,6 @@ struct machine {
     uint32_t pending_secret; /* Of the task that has just ended. */
     uint32_t tx;             /* 1 + the number of the transaction sent last. */
     uint64_t members_as_of_ms;
-    uint64_t members_seen; /* As replica has been told. */
     struct task_slot tasks[TASK_SLOT_COUNT];
     uint32_t task_serial;
     bool has_snapshot_task;
