@@ -37,6 +37,7 @@ static struct net_call *take_call(struct net_worker *w) {
     call->prev = NULL;
     call->end_cb = NULL;
     call->is_over_budget = false;
+    call->is_executed = false;
     return call;
 }
 
@@ -159,6 +160,9 @@ static bool pass_check(struct net_call *call, bool is_recheck) {
     if (authority->check == NULL ||
         authority->check(authority->ctx, call, is_recheck, &w->why, &details.retry_after_ms)) {
         return true;
+    }
+    if (call->is_executed && w->why.code == STATUS_UNAVAILABLE) {
+        w->why.code = STATUS_UNKNOWN;
     }
     net_call_fail(call, &w->why, details.retry_after_ms != 0 ? &details : NULL);
     return false;
@@ -333,6 +337,11 @@ struct net_conn *net_call_conn(const struct net_call *call) {
     return call->session->conn;
 }
 
+const ProtobufCServiceDescriptor *net_call_service(const struct net_call *call) {
+    const struct net_worker *w = call->session->worker;
+    return w->cfg.services[call->method->service_idx].service->descriptor;
+}
+
 const struct wallet *net_call_wallet(const struct net_call *call) {
     return call->session->has_wallet ? &call->session->wallet : NULL;
 }
@@ -359,6 +368,10 @@ struct arena *net_call_arena(struct net_call *call) {
 
 size_t net_call_answer_bytes_max(const struct net_call *call) {
     return call->session->worker->server->cfg.frame_bytes_max - FRAME_OVERHEAD_MAX;
+}
+
+void net_call_set_executed(struct net_call *call) {
+    call->is_executed = true;
 }
 
 void net_call_on_end(struct net_call *call, void (*end_cb)(void *ctx), void *ctx) {

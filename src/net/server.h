@@ -166,6 +166,8 @@ void net_call_fail(struct net_call *call, const struct status *why,
                    const struct net_error_details *details);
 
 struct net_conn *net_call_conn(const struct net_call *call);
+/* The service that the call is of. Lent for good. */
+const ProtobufCServiceDescriptor *net_call_service(const struct net_call *call);
 /* NULL without a certificate (public services only). */
 const struct wallet *net_call_wallet(const struct net_call *call);
 /* The connection's context (net_conn_set_context). */
@@ -178,6 +180,9 @@ uint64_t net_call_deadline_at_ms(const struct net_call *call);
 struct arena *net_call_arena(struct net_call *call);
 /* How long a packed answer may be. */
 size_t net_call_answer_bytes_max(const struct net_call *call);
+/* What the call asks for is done: from here on it is not answered with UNAVAILABLE, which says that
+ * nothing was, but with UNKNOWN. For calls that answer later. */
+void net_call_set_executed(struct net_call *call);
 /* For calls that answer later: end_cb runs once if the call ends before its service answers it
  * (cancel, deadline, connection gone, server stopped); after it, the call must not be touched. Not
  * after an answer. One for each call; NULL takes it back. */

@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "base/secret.h"
 #include "crypto/random.h"
-#include "service/methods.h"
+#include "service/peer_service.h"
 
 #define TICK_MS 100u
 #define DUE_COUNT_MAX 64u
@@ -22,6 +22,8 @@
 #define UNKNOWN_BURST 500u
 #define QUEUE_FULL "too many questions to the registry wait already"
 #define LIMITER_WALLET_COUNT_MAX 8192u
+/* Of a member: replication calls once for each change or page, so this only stops a flood. */
+#define PEER_CALLS_PER_MINUTE 1200000u
 
 /* A connection with a proved wallet. */
 struct session {
@@ -40,6 +42,7 @@ struct authority {
     struct authority_cfg cfg;
     struct auth_view *view;
     struct auth_limiter *limiter;
+    struct auth_limiter *peer_limiter;
     struct session *parked; /* Waiting for the registry, in no order. */
     uv_timer_t timer;
     pthread_mutex_t stats_mutex; /* Guards stats. */
@@ -277,6 +280,18 @@ static void closed_cb(void *ctx, struct net_conn *conn) {
 
 /* ---- Calls ---- */
 
+static bool check_peer_limit(struct session *session, struct status *why,
+                             uint32_t *retry_after_ms) {
+    struct authority *authority = session->authority;
+    if (auth_limiter_take(authority->peer_limiter, &session->caller.wallet, now_ms(authority),
+                          retry_after_ms)) {
+        return true;
+    }
+    status_set(why, STATUS_RESOURCE_EXHAUSTED, "too many calls of one member; try again in %u ms",
+               *retry_after_ms);
+    return false;
+}
+
 static bool check_limit(struct session *session, struct status *why, uint32_t *retry_after_ms) {
     struct authority *authority = session->authority;
     if (auth_limiter_take(authority->limiter, &session->caller.wallet, now_ms(authority),
@@ -305,19 +320,22 @@ static bool check_cb(void *ctx, struct net_call *call, bool is_recheck, struct s
                      uint32_t *retry_after_ms) {
     struct authority *authority = ctx;
     struct session *session = net_call_context(call);
-    if (!service_readiness_allows(authority->cfg.readiness)) {
+    /* Members are answered while the node serves no client: they need each other to become ready. */
+    bool is_peer_call = net_call_service(call) == &novakms__v1__peer_service__descriptor;
+    enum auth_role role = is_peer_call ? AUTH_PEER : AUTH_CALLER;
+    if (!is_peer_call && !service_readiness_allows(authority->cfg.readiness)) {
         char reason[SERVICE_REASON_BYTES];
         (void)service_readiness_reason(authority->cfg.readiness, reason);
         status_set(why, STATUS_UNAVAILABLE, "%s", reason);
         return false;
     }
     struct auth_decision decision = { 0 };
-    auth_view_decide(authority->view, &session->caller.wallet, AUTH_CALLER, now_ms(authority),
-                     &decision);
+    auth_view_decide(authority->view, &session->caller.wallet, role, now_ms(authority), &decision);
     switch (decision.outcome) {
     case AUTH_ALLOW:
         return check_same_app(session, &decision, is_recheck, why) &&
-               (is_recheck || check_limit(session, why, retry_after_ms));
+               (is_recheck ||
+                (is_peer_call ? check_peer_limit : check_limit)(session, why, retry_after_ms));
     case AUTH_DENY:
         status_set(why, STATUS_PERMISSION_DENIED, "%s", decision.reason);
         return false;
@@ -385,13 +403,13 @@ static RC init_view(struct authority *authority) {
     return rc;
 }
 
-static RC init_limiter(struct authority *authority) {
+static RC init_limiter(struct auth_limiter **out, uint32_t per_minute) {
     struct auth_limiter_cfg limiter = {
-        .per_minute = authority->cfg.rate_limit_per_minute,
+        .per_minute = per_minute,
         .wallet_count_max = LIMITER_WALLET_COUNT_MAX,
     };
     TRY(random_bytes(limiter.hash_key, sizeof(limiter.hash_key)));
-    struct rc rc = auth_limiter_init(&authority->limiter, &limiter);
+    struct rc rc = auth_limiter_init(out, &limiter);
     secret_wipe(&limiter, sizeof(limiter));
     return rc;
 }
@@ -404,7 +422,10 @@ RC authority_init(struct authority **out, const struct authority_cfg *cfg) {
     ASSERT(pthread_mutex_init(&authority->stats_mutex, NULL) == 0);
     struct rc rc = init_view(authority);
     if (rc.err == E_OK) {
-        rc = init_limiter(authority);
+        rc = init_limiter(&authority->limiter, cfg->rate_limit_per_minute);
+    }
+    if (rc.err == E_OK) {
+        rc = init_limiter(&authority->peer_limiter, PEER_CALLS_PER_MINUTE);
     }
     if (rc.err != E_OK) {
         authority_close(&authority);
@@ -439,6 +460,7 @@ void authority_close(struct authority **authority) {
     }
     auth_view_close(&(*authority)->view);
     auth_limiter_close(&(*authority)->limiter);
+    auth_limiter_close(&(*authority)->peer_limiter);
     (void)pthread_mutex_destroy(&(*authority)->stats_mutex);
     free(*authority);
     *authority = NULL;

@@ -80,7 +80,10 @@ static const struct config_row common_rows[] = {
     NUMBER("PEER_CACHE_TTL_SECONDS", peer_cache_ttl_s, "180", 1, 86400,
            "How long the list of peers counts."),
     NUMBER("MAX_SYNC_PAYLOAD_BYTES", sync_payload_bytes_max, "52428800", MIB, 1024 * MIB,
-           "Bytes of one answer between peers."),
+           "Bytes of one answer between peers; over 1 MiB only for one large record."),
+    NUMBER("START_WAIT_SECONDS", start_wait_s, "30", 1, 3600,
+           "How long a starting node insists on the data of enough members before it serves with "
+           "what those have that can be reached."),
 };
 
 struct config_rows config_rows(void) {

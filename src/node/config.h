@@ -55,6 +55,7 @@ struct node_config {
     uint64_t data_sync_interval_s;
     uint64_t peer_cache_ttl_s;
     uint64_t sync_payload_bytes_max;
+    uint64_t start_wait_s;
 
     uint64_t chain_id;
     uint64_t kms_app_id;
@@ -102,6 +103,8 @@ const char *config_build_name(void);
 /* Lends what this build fixes, as the rows' defaults; the environment may not even set it. Empty in a
  * development build. */
 struct config_rows config_build_fixed(void);
+/* Whether members must speak TLS 1.3 with each other, as far as the TLS library can. */
+bool config_build_needs_tls13(void);
 /* Whether the chain may be read from this URL, which is allowed otherwise. */
 bool config_build_allows_rpc(const char *url);
 

@@ -31,6 +31,10 @@ const char *config_build_name(void) {
     return "development";
 }
 
+bool config_build_needs_tls13(void) {
+    return false;
+}
+
 struct config_rows config_build_fixed(void) {
     return (struct config_rows){ NULL, 0 };
 }

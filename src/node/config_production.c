@@ -30,6 +30,10 @@ const char *config_build_name(void) {
     return "production";
 }
 
+bool config_build_needs_tls13(void) {
+    return MBEDTLS_VERSION_MAJOR >= 3;
+}
+
 struct config_rows config_build_fixed(void) {
     return (struct config_rows){ fixed, sizeof(fixed) / sizeof(fixed[0]) };
 }

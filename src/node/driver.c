@@ -82,9 +82,9 @@ static void enqueue(struct driver *driver, const struct bootstrap_action *action
     (void)pthread_mutex_unlock(&driver->mutex);
 }
 
-/* pending is the secret of the event that was stepped, if it made one. */
+/* pending is the secret of the event that was stepped, if it made one; is_generated says how. */
 static void perform(struct driver *driver, const struct bootstrap_actions *actions,
-                    struct kdf_master *pending) {
+                    struct kdf_master *pending, bool is_generated) {
     for (size_t i = 0; i < actions->count; i++) {
         switch (actions->at[i].kind) {
         case BOOTSTRAP_START:
@@ -92,7 +92,7 @@ static void perform(struct driver *driver, const struct bootstrap_actions *actio
             break;
         case BOOTSTRAP_ADOPT:
             ASSERT(pending->secret.ptr != NULL);
-            driver->cfg.adopt_cb(driver->cfg.ctx, pending);
+            driver->cfg.adopt_cb(driver->cfg.ctx, pending, is_generated);
             *pending = (struct kdf_master){ 0 };
             break;
         case BOOTSTRAP_DISCARD:
@@ -144,7 +144,7 @@ static void step(struct driver *driver, struct bootstrap_event *event) {
     if (!is_serving) {
         driver->cfg.reason_cb(driver->cfg.ctx, reason);
     }
-    perform(driver, &actions, &pending);
+    perform(driver, &actions, &pending, !event->is_tick && event->task == BOOTSTRAP_GENERATE);
     tell_wallet(driver, event);
     if (is_serving) {
         driver->cfg.reason_cb(driver->cfg.ctx, NULL);

@@ -21,8 +21,8 @@ struct driver_cfg {
     /* Odyn has named this wallet, or another one than before. */
     void (*wallet_cb)(void *ctx, const struct wallet *wallet);
     /* Takes *master, which is the held secret from now on; the one before is wiped with all that was
-     * made with it, before this returns. */
-    void (*adopt_cb)(void *ctx, struct kdf_master *master);
+     * made with it, before this returns. is_new: it was generated here just now. */
+    void (*adopt_cb)(void *ctx, struct kdf_master *master, bool is_new);
     void *ctx;
 };
 

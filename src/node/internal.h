@@ -10,15 +10,19 @@
 #include "identity/odyn.h"
 #include "net/server.h"
 #include "node/authority.h"
+#include "node/cluster.h"
 #include "node/driver.h"
 #include "node/node.h"
 #include "node/post.h"
+#include "node/share.h"
 #include "service/kms.h"
 #include "service/node_service.h"
+#include "service/peer_service.h"
 
 /* What one worker serves. */
 struct node_worker {
     struct service_kms *kms;
+    struct service_peer *peer;
     struct authority *authority;
 };
 
@@ -38,6 +42,9 @@ struct node {
     struct service_clock clock;
     struct service_readiness readiness;
     struct service_kv *kv;
+    struct replica *replica; /* Guarded by kv's lock. */
+    atomic_bool is_stopping; /* For long polls. */
+    struct service_durability_stats durability_stats;
     struct service_shared shared;
     struct service_status *status;
     struct service_node node_service;
@@ -45,6 +52,9 @@ struct node {
     uint32_t registry_refresh_ms;
     uint64_t registry_failed_count;   /* When it was looked at last. */
     struct registry_members *members; /* Where the watch reads them to. */
+    uint64_t members_at_ms;           /* As of when those are that the cluster has. */
+    uint64_t hard_refusal_count; /* Records refused for the hard bounds, when looked at last, */
+    uint64_t hard_refusal_at_ms; /* and when there were some. */
 
     struct node_post post;
     struct net_server *server;
@@ -75,6 +85,8 @@ struct node {
 
     /* On chain only. */
     struct driver *driver;
+    struct cluster *cluster;
+    struct share *share;
     uv_async_t wallet_named;
     pthread_mutex_t live_mutex; /* Of the rest. */
     pthread_cond_t live_changed;
@@ -92,6 +104,8 @@ uint64_t node_unix_ms(const struct node *node);
 RC node_tls_make(struct node *node, struct tls_config **out, struct status *why);
 /* The credential has to be made, or made anew at once: the wallet is known, or is another one. */
 void node_tls_renew(struct node *node);
+/* Gives *out: what connections to other members use, with the credential of this one. */
+RC node_tls_make_client(struct node *node, struct tls_config *server, struct tls_config **out);
 /* Starts to renew the credential at half of its life. */
 void node_tls_watch(struct node *node, struct tls_config *in_use);
 
@@ -100,9 +114,12 @@ void node_watch_start(struct node *node);
 /* Takes what expired out of the store, now and then. */
 void node_collect_start(struct node *node);
 
-/* A node on chain: what becomes ready while it runs. The gates are closed in init; start begins, and
- * may be called once the workers run; stop ends it, before the loop and the workers do. */
+/* A node on chain: what becomes ready while it runs. The gates are closed in init; prepare makes what
+ * the workers use; start begins, and may be called once the workers run; stop ends it, before the loop
+ * and the workers do. */
 void node_live_init(struct node *node);
+RC node_live_prepare(struct node *node);
 RC node_live_start(struct node *node);
 void node_live_stop(struct node *node);
+void node_live_free(struct node *node); /* What the workers used. */
 void node_live_close(struct node *node);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A node on chain: what its driver decides, done to the running node. */
-#include <stdio.h>
+#include <stdlib.h>
 
 #include "base/log.h"
 #include "crypto/random.h"
@@ -61,27 +61,82 @@ static void change_workers(struct node *node, const struct kdf_master *master) {
     (void)pthread_mutex_unlock(&node->live_mutex);
 }
 
+/* Which one is in use, for the thread that gives it away. Wipes the one before. */
+static void change_master(struct node *node, unsigned next) {
+    (void)pthread_mutex_lock(&node->live_mutex);
+    unsigned former = node->master_idx;
+    node->master_idx = next;
+    kdf_master_close(&node->masters[former]);
+    node->masters[former] = (struct kdf_master){ 0 };
+    (void)pthread_mutex_unlock(&node->live_mutex);
+}
+
 /* The gate is closed, so no call begins. A call that ran when it closed has ended before its worker
  * changed over; so after that nothing sealed with the former keys reaches the store. */
-static void adopt_cb(void *ctx, struct kdf_master *master) {
+static void adopt_cb(void *ctx, struct kdf_master *master, bool is_new) {
     struct node *node = ctx;
     unsigned former = node->master_idx;
     unsigned next = 1 - former;
-    bool is_replaced = node->masters[former].secret.ptr != NULL;
+    const struct cluster_secret secret = { .master = &node->masters[next],
+                                           .is_replaced = node->masters[former].secret.ptr != NULL,
+                                           .is_new = is_new };
     node->masters[next] = *master;
-    node->master_idx = next;
     change_workers(node, &node->masters[next]);
-    kdf_master_close(&node->masters[former]);
-    node->masters[former] = (struct kdf_master){ 0 };
-    if (is_replaced) {
-        uint8_t writer[STORE_WRITER_BYTES];
-        struct rc rc = random_bytes(writer, sizeof(writer));
-        ASSERT(rc.err == E_OK);
-        rc = service_kv_reset(node->kv, writer);
-        ASSERT(rc.err == E_OK); /* Data of a secret that is gone must not stay in service. */
-    }
+    cluster_adopt(node->cluster, &secret);
     service_status_set_master_hash(node->status, node->masters[next].hash);
-    LOG(INFO, "bootstrap.secret", "adopted replaced=%d", (int)is_replaced);
+    change_master(node, next);
+    LOG(INFO, "bootstrap.secret", "adopted replaced=%d new=%d", (int)secret.is_replaced,
+        (int)is_new);
+}
+
+/* ---- On the thread that gives the secret away ---- */
+
+static bool copy_secret_cb(void *ctx, const uint8_t hash[static KDF_HASH_BYTES],
+                           uint8_t out[static KDF_MASTER_BYTES]) {
+    struct node *node = ctx;
+    (void)pthread_mutex_lock(&node->live_mutex);
+    const struct kdf_master *master = &node->masters[node->master_idx];
+    bool is_held =
+        master->secret.ptr != NULL && span_equal((struct span){ master->hash, KDF_HASH_BYTES },
+                                                 (struct span){ hash, KDF_HASH_BYTES });
+    if (is_held) {
+        memcpy(out, master->secret.ptr, KDF_MASTER_BYTES);
+    }
+    (void)pthread_mutex_unlock(&node->live_mutex);
+    return is_held;
+}
+
+/* An answer on its way to the worker whose call it is. */
+struct shared {
+    struct service_peer *peer;
+    uint64_t id;
+    struct service_share_answer answer;
+};
+
+static void take_shared(void *arg) {
+    struct shared *shared = arg;
+    service_peer_shared(shared->peer, shared->id, &shared->answer);
+    free(shared);
+}
+
+/* Without memory, or a worker, the call ends with its deadline. */
+static void answer_cb(void *ctx, const struct service_share_ask *ask,
+                      const struct service_share_answer *answer) {
+    struct node *node = ctx;
+    struct shared *shared = malloc(sizeof(*shared));
+    if (shared == NULL) {
+        return;
+    }
+    *shared = (struct shared){ node->workers[ask->worker_idx].peer, ask->id, *answer };
+    if (!node_post_run(&node->post, ask->worker_idx, take_shared, shared)) {
+        free(shared);
+    }
+}
+
+/* ---- On the cluster's thread ---- */
+
+static void cluster_reason_cb(void *ctx, const char *reason) {
+    node_set_gate(ctx, SERVICE_GATE_REPLICA, reason);
 }
 
 /* ---- On the controlling thread ---- */
@@ -92,6 +147,7 @@ static void wallet_named_cb(uv_async_t *async) {
     (void)pthread_mutex_lock(&node->live_mutex);
     node->wallet = node->named_wallet;
     (void)pthread_mutex_unlock(&node->live_mutex);
+    node->members_at_ms = 0; /* The list is to be looked at again, by whom it leaves out. */
     LOG(INFO, "identity.wallet", "wallet=%s", wallet_format(&node->wallet, text));
     node_tls_renew(node);
 }
@@ -101,8 +157,28 @@ void node_live_init(struct node *node) {
     ASSERT(pthread_cond_init(&node->live_changed, NULL) == 0);
     if (node->cfg->is_on_chain) {
         node_set_gate(node, SERVICE_GATE_BOOTSTRAP, "the node is becoming ready");
+        node_set_gate(node, SERVICE_GATE_REPLICA,
+                      "the other members' data has not been fetched yet");
         node_set_gate(node, SERVICE_GATE_IDENTITY, "the TLS credential has not been made yet");
     }
+}
+
+RC node_live_prepare(struct node *node) {
+    const struct cluster_cfg cluster = {
+        .config = node->cfg->config,
+        .shared = &node->shared,
+        .reason_cb = cluster_reason_cb,
+        .ctx = node,
+    };
+    const struct share_cfg share = {
+        .config = node->cfg->config,
+        .chain_stop = node->cfg->chain_stop,
+        .copy_secret = copy_secret_cb,
+        .answer = answer_cb,
+        .ctx = node,
+    };
+    TRY(cluster_init(&node->cluster, &cluster));
+    return share_init(&node->share, &share, node->why);
 }
 
 RC node_live_start(struct node *node) {
@@ -110,7 +186,7 @@ RC node_live_start(struct node *node) {
     node->wallet_named.data = node;
     const struct driver_cfg cfg = {
         .config = node->cfg->config,
-        .peers = &node_peers_none,
+        .peers = cluster_peers(node->cluster),
         .reason_cb = reason_cb,
         .wallet_cb = wallet_cb,
         .adopt_cb = adopt_cb,
@@ -134,7 +210,15 @@ void node_live_stop(struct node *node) {
     if (node->cfg->is_on_chain) {
         atomic_store(node->cfg->chain_stop, true);
     }
+    if (node->cluster != NULL) {
+        cluster_cancel(node->cluster);
+    }
     driver_close(&node->driver);
+}
+
+void node_live_free(struct node *node) {
+    share_close(&node->share);
+    cluster_close(&node->cluster);
 }
 
 void node_live_close(struct node *node) {

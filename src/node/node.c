@@ -12,10 +12,17 @@
 #include "crypto/random.h"
 #include "node/internal.h"
 
-#define WRITER_COUNT_MAX 65536u
+#define WRITER_COUNT_MAX REPLICA_KNOWN_COUNT_MAX
 #define NAMESPACE_COUNT_MAX 65536u
 #define REGISTRY_QUEUE_COUNT_MAX 8192u
 #define REGISTRY_FAILURE_HOLD_MS 1000u
+#define POLL_MS_MAX 25000u
+#define PULL_MARGIN_MS 10000u
+#define PULL_BACKOFF_MIN_MS 100u
+#define PULL_BACKOFF_MAX_MS 3000u
+/* Blocks behind most others at which a node does not serve. They read the head every
+ * REGISTRY_REFRESH_SECONDS, and call a head unreadable after HEAD_STALL_SECONDS. */
+#define HEAD_LAG_MAX 120u
 /* Replication may exceed the quotas by this much before the node leaves service. */
 #define HARD_BYTES_FACTOR 2u
 
@@ -38,6 +45,39 @@ static RC make_store(struct node *node) {
     TRY(random_bytes(cfg.writer, sizeof(cfg.writer)));
     struct rc rc = service_kv_init(&node->kv, &cfg);
     secret_wipe(&cfg, sizeof(cfg));
+    return rc;
+}
+
+static RC make_replica(struct node *node) {
+    const struct node_config *config = node->cfg->config;
+    uint64_t interval_ms = config->data_sync_interval_s * 1000;
+    uint64_t wait_ms = interval_ms < POLL_MS_MAX ? interval_ms : POLL_MS_MAX;
+    uint64_t page_bytes = config->sync_payload_bytes_max;
+    const struct replica_cfg cfg = {
+        .interval_ms = (uint32_t)interval_ms,
+        .wait_ms = (uint32_t)wait_ms,
+        .page_bytes_max =
+            (uint32_t)(page_bytes < PEER_PAGE_BYTES_MAX ? page_bytes : PEER_PAGE_BYTES_MAX),
+        .backoff_min_ms = PULL_BACKOFF_MIN_MS,
+        .backoff_max_ms = PULL_BACKOFF_MAX_MS,
+        .settle_ms = (uint32_t)(config->registry_cache_ttl_s * 1000 + wait_ms + PULL_MARGIN_MS),
+        .start_wait_ms = (uint32_t)config->start_wait_s * 1000,
+        .clock_skew_ms = (uint32_t)config->clock_skew_max_ms,
+        .head_lag_max = HEAD_LAG_MAX,
+        .compact_after_ms = config->tombstone_retention_ms + config->clock_skew_max_ms,
+    };
+    return replica_init(&node->replica, &cfg);
+}
+
+/* A node of its own has no other member: it has all data from the beginning. */
+static RC be_alone(struct node *node) {
+    const struct replica_now now = { .mono_ms = clock_mono_ms(), .unix_ms = node_unix_ms(node) };
+    const struct replica_member self = { .wallet = node->wallet,
+                                         .url = node->cfg->config->node_url };
+    (void)service_kv_lock(node->kv);
+    struct rc rc = replica_set_members(node->replica, &self, NULL, 0, &now);
+    replica_set_secret(node->replica, node->masters[0].hash, true);
+    service_kv_unlock(node->kv, false);
     return rc;
 }
 
@@ -75,7 +115,7 @@ static RC make_registry(struct node *node, struct registry **source) {
         .reuse_ms = refresh_ms / 4,
         .failure_hold_ms = REGISTRY_FAILURE_HOLD_MS,
         .members_refresh_ms = refresh_ms,
-        .members_ttl_ms = (uint32_t)config->registry_cache_ttl_s * 1000,
+        .members_ttl_ms = (uint32_t)config->peer_cache_ttl_s * 1000,
     };
     TRY(random_bytes(cfg.hash_key, sizeof(cfg.hash_key)));
     return registry_service_init(&node->registry, source, &cfg);
@@ -90,19 +130,52 @@ static RC make_parts(struct node *node, struct registry **source) {
     }
     service_clock_init(&node->clock, config->clock_skew_max_ms, clock_mono_ms(), clock_unix_ms());
     TRY(make_store(node));
+    TRY(make_replica(node));
     node->shared = (struct service_shared){
         .kv = node->kv,
+        .replica = node->replica,
+        .is_stopping = &node->is_stopping,
         .master = node->cfg->is_on_chain ? NULL : &node->masters[0],
         .clock = &node->clock,
         .kms_app_id = config->kms_app_id,
         .value_bytes_max = config->value_bytes_max,
         .read_wait_ms = config->read_wait_ms,
+        .durability_stats = &node->durability_stats,
     };
     TRY(make_status(node));
+    TRY(node->cfg->is_on_chain ? node_live_prepare(node) : be_alone(node));
     return make_registry(node, source);
 }
 
 /* ---- The server ---- */
+
+static bool share_cb(void *ctx, const struct service_share_ask *ask) {
+    const struct node *node = ctx;
+    return share_ask(node->share, ask);
+}
+
+static void heard_cb(void *ctx) {
+    const struct node *node = ctx;
+    cluster_wake(node->cluster);
+}
+
+static RC make_peer_service(struct node *node, uint32_t worker_idx, uv_loop_t *loop) {
+    bool is_on_chain = node->cfg->is_on_chain;
+    const struct service_peer_cfg cfg = {
+        .shared = &node->shared,
+        .loop = loop,
+        .post = node_post_run,
+        .post_ctx = &node->post,
+        .worker_idx = worker_idx,
+        .limits = peer_limits_of(service_kv_cfg(node->kv), PEER_PAGE_BYTES_MAX),
+        .page_bytes_max = PEER_PAGE_BYTES_MAX,
+        .needs_tls13 = config_build_needs_tls13(),
+        .share = is_on_chain ? share_cb : NULL,
+        .heard = is_on_chain ? heard_cb : NULL,
+        .ctx = node,
+    };
+    return service_peer_init(&node->workers[worker_idx].peer, &cfg);
+}
 
 static RC make_worker(struct node *node, uint32_t worker_idx, uv_loop_t *loop) {
     const struct node_config *config = node->cfg->config;
@@ -128,6 +201,7 @@ static RC make_worker(struct node *node, uint32_t worker_idx, uv_loop_t *loop) {
     };
     node->worker_count = worker_idx + 1;
     TRY(service_kms_init(&worker->kms, &kms));
+    TRY(make_peer_service(node, worker_idx, loop));
     return authority_init(&worker->authority, &authority);
 }
 
@@ -140,7 +214,8 @@ static RC worker_init_cb(void *ctx, uint32_t worker_idx, uv_loop_t *loop,
     out->services[0] = (struct net_service){ .service = service_kms_service(worker->kms) };
     out->services[1] =
         (struct net_service){ .service = &node->node_service.service.base, .is_public = true };
-    out->service_count = 2;
+    out->services[2] = (struct net_service){ .service = service_peer_service(worker->peer) };
+    out->service_count = 3;
     out->authority = authority_ops(worker->authority);
     out->http = http_stream(&node->pages);
     return OK;
@@ -285,6 +360,7 @@ static void close_loop(struct node *node) {
 static void stop_worker(void *arg) {
     struct node_worker *worker = arg;
     service_kms_stop(worker->kms);
+    service_peer_stop(worker->peer);
     authority_stop(worker->authority);
 }
 
@@ -297,6 +373,7 @@ static void close_server(struct node *node) {
     registry_service_close(&node->registry);
     for (uint32_t i = 0; i < node->worker_count; i++) {
         service_kms_close(&node->workers[i].kms);
+        service_peer_close(&node->workers[i].peer);
         authority_close(&node->workers[i].authority);
     }
 }
@@ -307,6 +384,8 @@ static void close_node(struct node *node) {
     close_loop(node);
     close_server(node);
     service_status_close(&node->status);
+    node_live_free(node);
+    replica_close(&node->replica);
     service_kv_close(&node->kv);
     kdf_master_close(&node->masters[0]);
     kdf_master_close(&node->masters[1]);

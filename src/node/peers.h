@@ -22,7 +22,3 @@ struct node_peers {
     RC(*snapshot)
     (void *ctx, const struct registry_members *members, char reason[static REGISTRY_REASON_BYTES]);
 };
-
-/* A node that is the only member: there is nobody to ask and nothing to fetch. Where the registry lists
- * others, it cannot know what they hold, and every call fails. */
-extern const struct node_peers node_peers_none;

@@ -49,6 +49,19 @@ static RC make_with(struct node *node, const struct identity_signer *signer,
     return rc;
 }
 
+RC node_tls_make_client(struct node *node, struct tls_config *server, struct tls_config **out) {
+    const struct node_config *config = node->cfg->config;
+    const struct tls_client_cfg client = {
+        .credential = tls_config_credential(server),
+        .verify = { .chain_id = config->chain_id,
+                    .skew_s = (config->clock_skew_max_ms + 999) / 1000,
+                    .now_unix_s = verify_now_unix_s,
+                    .ctx = node },
+        .alpn = TLS_ALPN_NOVAKMS,
+    };
+    return tls_config_client(out, &client);
+}
+
 /* Lends odyn to node_live_stop while it is used. */
 static bool show_odyn(struct node *node, struct identity_odyn *odyn) {
     (void)pthread_mutex_lock(&node->live_mutex);
@@ -119,6 +132,14 @@ static void say_without(struct node *node) {
 
 /* On chain the first credential opens the port. */
 static bool use_renewed(struct node *node) {
+    if (node->cfg->is_on_chain) {
+        AUTO(tls_config_close) struct tls_config *client = NULL;
+        node->rc = node_tls_make_client(node, node->renewed, &client);
+        if (node->rc.err != E_OK) {
+            return false;
+        }
+        cluster_set_tls(node->cluster, client);
+    }
     net_server_set_tls(node->server, node->renewed);
     if (net_server_port(node->server) != 0 || node->phase == NODE_DRAINING) {
         return true;

@@ -12,7 +12,10 @@
 #define WATCH_BECOMING_READY_MS 250u /* On chain that takes longer, minutes even. */
 #define WATCH_MS 1000u
 #define COLLECT_MS 100u
+#define COLLECT_STEP 64u /* In one section under the store's lock. */
 #define COLLECT_STEP_MAX 1000u
+/* Refused records are asked for again within the backoff of pulls. */
+#define HARD_REFUSAL_HOLD_MS 10000u
 
 void node_set_gate(struct node *node, enum service_gate gate, const char *reason) {
     if (!service_readiness_set(&node->readiness, gate, reason)) {
@@ -67,9 +70,34 @@ static bool is_member(const struct node *node) {
 
 /* On chain the driver reads the node's own membership, and callers' entries expire one by one. */
 static void watch_members(struct node *node) {
+    static const struct wallet none;
     char text[REGISTRY_REASON_BYTES];
-    if (registry_service_members(node->registry, node->members, text).err == E_OK) {
-        service_status_set_members(node->status, node->members);
+    if (registry_service_members(node->registry, node->members, text).err != E_OK) {
+        return;
+    }
+    service_status_set_members(node->status, node->members);
+    if (node->members->as_of_mono_ms != node->members_at_ms &&
+        !wallet_equal(&node->wallet, &none)) {
+        node->members_at_ms = node->members->as_of_mono_ms;
+        cluster_set_members(node->cluster, &node->wallet, node->members);
+    }
+}
+
+/* What peers send may pass the quotas, but not this. */
+static void watch_memory(struct node *node) {
+    struct store_stats stats = { 0 };
+    service_kv_stats(node->kv, &stats);
+    uint64_t count = stats.refused_counts[STORE_REFUSED_HARD_BYTES] +
+                     stats.refused_counts[STORE_REFUSED_WRITERS];
+    uint64_t now_ms = clock_mono_ms();
+    if (count != node->hard_refusal_count) {
+        node->hard_refusal_count = count;
+        node->hard_refusal_at_ms = now_ms;
+        node_set_gate(node, SERVICE_GATE_MEMORY,
+                      "the node has no memory for what other members hold: raise MAX_STORE_BYTES "
+                      "on all of them, or delete data");
+    } else if (now_ms - node->hard_refusal_at_ms > HARD_REFUSAL_HOLD_MS) {
+        node_set_gate(node, SERVICE_GATE_MEMORY, NULL);
     }
 }
 
@@ -129,6 +157,7 @@ static void watch_cb(uv_timer_t *timer) {
     struct node *node = timer->data;
     watch_clock(node);
     watch_failures(node);
+    watch_memory(node);
     if (node->cfg->is_on_chain) {
         watch_members(node);
     } else {
@@ -153,7 +182,13 @@ void node_watch_start(struct node *node) {
 
 static void collect_cb(uv_timer_t *timer) {
     struct node *node = timer->data;
-    (void)service_kv_collect(node->kv, node_unix_ms(node), COLLECT_STEP_MAX);
+    const struct replica_now now = { .mono_ms = clock_mono_ms(), .unix_ms = node_unix_ms(node) };
+    struct store_collected got = { .more = true };
+    for (size_t done = 0; done < COLLECT_STEP_MAX && got.more; done += COLLECT_STEP) {
+        struct store *store = service_kv_lock(node->kv);
+        replica_collect(node->replica, store, COLLECT_STEP, &now, &got);
+        service_kv_unlock(node->kv, false);
+    }
 }
 
 void node_collect_start(struct node *node) {

@@ -299,6 +299,7 @@ RC chain_members(struct chain *chain, struct registry_members *out,
                  char reason[static REGISTRY_REASON_BYTES]) {
     out->count = 0;
     out->as_of_mono_ms = 0;
+    out->head_block = 0;
     reason[0] = '\0';
     TRY(chain_refresh_head(chain, false, reason));
     AUTO(reading_close)
@@ -313,5 +314,6 @@ RC chain_members(struct chain *chain, struct registry_members *out,
         return rc;
     }
     out->as_of_mono_ms = chain->as_of_mono_ms;
+    out->head_block = r.block;
     return OK;
 }

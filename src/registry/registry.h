@@ -15,6 +15,7 @@
  * 120 KiB: keep it on the heap. */
 struct registry_members {
     uint64_t as_of_mono_ms; /* As in struct auth_facts. */
+    uint64_t head_block;    /* The chain's head they were read at; 0 for a file. */
     size_t count;
     struct auth_instance at[REGISTRY_MEMBER_COUNT_MAX];
 };

@@ -347,6 +347,7 @@ static RC locked_members(const struct registry_service *service, struct registry
         return ERR(UNAVAILABLE);
     }
     out->as_of_mono_ms = latest->as_of_mono_ms;
+    out->head_block = latest->head_block;
     out->count = latest->count;
     memcpy(out->at, latest->at, latest->count * sizeof(latest->at[0]));
     return OK;

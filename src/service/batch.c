@@ -105,24 +105,37 @@ static RC put_item(struct service_worker *worker, struct service_call *call,
                 service_check_ttl(put->ttl_ms, &status) &&
                 service_put_one(worker, call, put, &stamp, &status);
     if (done) {
+        service_note_written(call, &stamp);
         TRY(service_stamp_out(call->arena, &stamp, &item->stamp));
     }
     return service_item_status(call->arena, &status, &item->status);
 }
 
 static RC put_items(struct service_worker *worker, struct service_call *call,
-                    const Novakms__V1__BatchPutRequest *in, struct store_stamp seen,
-                    Novakms__V1__BatchPutResponse *out) {
+                    const Novakms__V1__BatchPutRequest *in, struct store_stamp seen) {
     size_t count = in->n_entries;
     Novakms__V1__BatchPutItem *items = arena_take(call->arena, count * sizeof(*items));
     ENSURE(items != NULL, NOMEM);
-    out->items = arena_take(call->arena, count * sizeof(Novakms__V1__BatchPutItem *));
-    ENSURE(out->items != NULL, NOMEM);
     for (size_t i = 0; i < count; i++) {
         const Novakms__V1__BatchPutEntry *entry = in->entries[i];
         const struct service_put put = { service_span(entry->key), service_span(entry->value),
                                          entry->ttl_ms, seen };
         TRY(put_item(worker, call, &put, &items[i]));
+    }
+    call->written.kept = items;
+    return OK;
+}
+
+/* Gives the answer. stored: what became of the items that were stored. */
+static RC put_answer(struct service_call *call, size_t count, const struct status *stored,
+                     Novakms__V1__BatchPutResponse *out) {
+    Novakms__V1__BatchPutItem *items = call->written.kept;
+    out->items = arena_take(call->arena, count * sizeof(Novakms__V1__BatchPutItem *));
+    ENSURE(out->items != NULL, NOMEM);
+    for (size_t i = 0; i < count; i++) {
+        if (stored->code != STATUS_OK && items[i].stamp != NULL) {
+            TRY(service_item_status(call->arena, stored, &items[i].status));
+        }
         out->items[i] = &items[i];
     }
     out->n_items = count;
@@ -132,12 +145,27 @@ static RC put_items(struct service_worker *worker, struct service_call *call,
 enum service_outcome service_batch_put(struct service_worker *worker, struct service_call *call,
                                        const Novakms__V1__BatchPutRequest *in,
                                        Novakms__V1__BatchPutResponse *out) {
-    struct store_stamp seen = STORE_STAMP_NONE;
-    if (!service_check_batch("entries", in->n_entries, &call->why) ||
-        !service_check_call(worker, call, in->seen, &seen) ||
-        !service_check_durability(in->durability, &call->why)) {
-        return SERVICE_FAILED;
+    struct rc rc = OK;
+    if (call->written.kept == NULL) {
+        struct store_stamp seen = STORE_STAMP_NONE;
+        if (!service_check_batch("entries", in->n_entries, &call->why) ||
+            !service_check_call(worker, call, in->seen, &seen) ||
+            !service_check_durability(worker->shared, in->durability, &call->why)) {
+            return SERVICE_FAILED;
+        }
+        call->written.durability = in->durability;
+        rc = put_items(worker, call, in, seen);
     }
-    struct rc rc = put_items(worker, call, in, seen, out);
+    struct status stored = { .code = STATUS_OK };
+    if (rc.err == E_OK && call->written.count > 0) {
+        enum service_outcome outcome = service_settle(worker, call);
+        if (outcome == SERVICE_WAITS) {
+            return SERVICE_WAITS;
+        }
+        stored = outcome == SERVICE_FAILED ? call->why : stored;
+    }
+    if (rc.err == E_OK) {
+        rc = put_answer(call, in->n_entries, &stored, out);
+    }
     return rc.err == E_OK ? SERVICE_ANSWERED : service_fail_internal(call, rc);
 }

@@ -100,26 +100,33 @@ bool service_check_ttl(uint64_t ttl_ms, struct status *why) {
     return false;
 }
 
-bool service_check_durability(Novakms__V1__Durability durability, struct status *why) {
-    const char *name = NULL;
+static uint32_t other_count(const struct service_shared *shared) {
+    (void)service_kv_lock(shared->kv);
+    uint32_t count = replica_other_count(shared->replica);
+    service_kv_unlock(shared->kv, false);
+    return count;
+}
+
+bool service_check_durability(const struct service_shared *shared,
+                              Novakms__V1__Durability durability, struct status *why) {
     switch ((int)durability) { /* Any number arrives, so this is no switch over the enum. */
     case NOVAKMS__V1__DURABILITY__DURABILITY_LOCAL:
+    case NOVAKMS__V1__DURABILITY__DURABILITY_QUORUM: /* One member is its own majority. */
         return true;
     case NOVAKMS__V1__DURABILITY__DURABILITY_ONE_PEER:
-        name = "ONE_PEER";
-        break;
-    case NOVAKMS__V1__DURABILITY__DURABILITY_QUORUM:
-        name = "QUORUM";
-        break;
+        if (other_count(shared) > 0) {
+            return true;
+        }
+        status_set(why, STATUS_FAILED_PRECONDITION,
+                   "durability: the cluster has no other member, so ONE_PEER cannot be met; "
+                   "nothing was stored");
+        return false;
     default:
         status_set(why, STATUS_INVALID_ARGUMENT,
                    "durability: is %d; it must be LOCAL (0), ONE_PEER (1) or QUORUM (2)",
                    (int)durability);
         return false;
     }
-    status_set(why, STATUS_UNAVAILABLE,
-               "durability: no peers, so %s cannot be met; nothing was stored", name);
-    return false;
 }
 
 bool service_check_batch(const char *field, size_t count, struct status *why) {

@@ -19,8 +19,9 @@ bool service_check_derive(const Novakms__V1__DeriveRequest *in, struct status *w
 bool service_check_key(struct span key, struct status *why);
 bool service_check_value(struct span value, uint64_t value_bytes_max, struct status *why);
 bool service_check_ttl(uint64_t ttl_ms, struct status *why);
-/* The durability is one of the enum's, and this node can give it: without peers only LOCAL. */
-bool service_check_durability(Novakms__V1__Durability durability, struct status *why);
+/* The durability is one of the enum's, and the cluster has the members for it. */
+bool service_check_durability(const struct service_shared *shared,
+                              Novakms__V1__Durability durability, struct status *why);
 /* 1 to SERVICE_BATCH_COUNT_MAX. */
 bool service_check_batch(const char *field, size_t count, struct status *why);
 

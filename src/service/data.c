@@ -5,16 +5,8 @@
 #include "crypto/random.h"
 #include "service/checks.h"
 #include "service/internal.h"
+#include "service/seal.h"
 #include "service/token.h"
-
-#define AAD_BYTES (8 + STORE_KEY_BYTES_MAX)
-
-/* Values are bound to their place: app id ‖ key (design, section 7). */
-static RC make_aad(uint64_t app_id, struct span key, struct writer *aad) {
-    TRY(write_u64(aad, app_id));
-    TRY(write_span(aad, key));
-    return OK;
-}
 
 RC service_stamp_out(struct arena *arena, const struct store_stamp *stamp,
                      Novakms__V1__Stamp **out) {
@@ -96,11 +88,11 @@ static void explain_refusal(const struct service_worker *worker, enum store_refu
 /* Gives *out in the arena: nonce, ciphertext, tag. */
 static RC seal_value(struct service_worker *worker, struct service_call *call, struct span key,
                      struct span value, struct span *out) {
-    uint8_t aad_bytes[AAD_BYTES];
+    uint8_t aad_bytes[SERVICE_AAD_BYTES_MAX];
     struct writer aad = { aad_bytes, 0, sizeof(aad_bytes) };
     const struct service_app_keys *keys = NULL;
     TRY(service_app_keys_of(worker, call, &keys));
-    TRY(make_aad(call->caller->app_id, key, &aad));
+    TRY(service_seal_aad(call->caller->app_id, key, &aad));
     uint8_t *sealed = arena_take(call->arena, SERVICE_SEAL_BYTES + value.len);
     ENSURE(sealed != NULL, NOMEM);
     TRY(random_bytes(sealed, XAES_NONCE_BYTES));
@@ -147,8 +139,40 @@ bool service_check_call(const struct service_worker *worker, struct service_call
     return service_check_seen(seen, &cfg, out, &call->why);
 }
 
-enum service_outcome service_put(struct service_worker *worker, struct service_call *call,
-                                 const Novakms__V1__PutRequest *in, Novakms__V1__PutResponse *out) {
+enum service_outcome service_settle(struct service_worker *worker, struct service_call *call) {
+    struct service_written *written = &call->written;
+    const struct service_shared *shared = worker->shared;
+    if (written->durability == NOVAKMS__V1__DURABILITY__DURABILITY_LOCAL) {
+        return SERVICE_ANSWERED;
+    }
+    (void)service_kv_lock(shared->kv);
+    bool is_met = service_is_durable(shared->replica, written, &written->ack_count);
+    service_kv_unlock(shared->kv, false);
+    if (is_met) {
+        return SERVICE_ANSWERED;
+    }
+    if (!call->is_over) {
+        return SERVICE_WAITS;
+    }
+    status_set(&call->why, STATUS_DEADLINE_EXCEEDED,
+               "durability: stored here and on %" PRIu32 " peers; that is not enough for %s",
+               written->ack_count,
+               written->durability == NOVAKMS__V1__DURABILITY__DURABILITY_QUORUM ? "QUORUM"
+                                                                                 : "ONE_PEER");
+    call->stamp = written->stamp;
+    return SERVICE_FAILED;
+}
+
+/* Notes a write that was made for the call. */
+void service_note_written(struct service_call *call, const struct store_stamp *stamp) {
+    call->written.count++;
+    if (store_stamp_compare(stamp, &call->written.stamp) > 0) {
+        call->written.stamp = *stamp;
+    }
+}
+
+static bool put_now(struct service_worker *worker, struct service_call *call,
+                    const Novakms__V1__PutRequest *in) {
     struct service_put put = { service_span(in->key), service_span(in->value), in->ttl_ms,
                                STORE_STAMP_NONE };
     struct status *why = &call->why;
@@ -157,18 +181,30 @@ enum service_outcome service_put(struct service_worker *worker, struct service_c
                 service_check_value(put.value, worker->shared->value_bytes_max, why) &&
                 service_check_ttl(put.ttl_ms, why) &&
                 service_check_call(worker, call, in->seen, &put.seen) &&
-                service_check_durability(in->durability, why) &&
+                service_check_durability(worker->shared, in->durability, why) &&
                 service_put_one(worker, call, &put, &stamp, why);
-    if (!done) {
+    if (done) {
+        call->written.durability = in->durability;
+        service_note_written(call, &stamp);
+    }
+    return done;
+}
+
+enum service_outcome service_put(struct service_worker *worker, struct service_call *call,
+                                 const Novakms__V1__PutRequest *in, Novakms__V1__PutResponse *out) {
+    if (call->written.count == 0 && !put_now(worker, call, in)) {
         return SERVICE_FAILED;
     }
-    struct rc rc = service_stamp_out(call->arena, &stamp, &out->stamp);
+    enum service_outcome outcome = service_settle(worker, call);
+    if (outcome != SERVICE_ANSWERED) {
+        return outcome;
+    }
+    struct rc rc = service_stamp_out(call->arena, &call->written.stamp, &out->stamp);
     return rc.err == E_OK ? SERVICE_ANSWERED : service_fail_internal(call, rc);
 }
 
-enum service_outcome service_delete(struct service_worker *worker, struct service_call *call,
-                                    const Novakms__V1__DeleteRequest *in,
-                                    Novakms__V1__DeleteResponse *out) {
+static bool delete_now(struct service_worker *worker, struct service_call *call,
+                       const Novakms__V1__DeleteRequest *in) {
     struct store_write write = {
         .app_id = call->caller->app_id,
         .key = service_span(in->key),
@@ -176,28 +212,44 @@ enum service_outcome service_delete(struct service_worker *worker, struct servic
     };
     if (!service_check_key(write.key, &call->why) ||
         !service_check_call(worker, call, in->seen, &write.seen) ||
-        !service_check_durability(in->durability, &call->why)) {
-        return SERVICE_FAILED;
+        !service_check_durability(worker->shared, in->durability, &call->why)) {
+        return false;
     }
     struct store_written written = { 0 };
     struct rc rc = service_kv_delete(worker->shared->kv, &write, &written);
     if (rc.err != E_OK) {
         explain_refusal(worker, written.refusal, &call->why);
+        return false;
+    }
+    call->written.durability = in->durability;
+    call->written.existed = written.existed;
+    service_note_written(call, &written.stamp);
+    return true;
+}
+
+enum service_outcome service_delete(struct service_worker *worker, struct service_call *call,
+                                    const Novakms__V1__DeleteRequest *in,
+                                    Novakms__V1__DeleteResponse *out) {
+    if (call->written.count == 0 && !delete_now(worker, call, in)) {
         return SERVICE_FAILED;
     }
-    out->existed = written.existed;
-    rc = service_stamp_out(call->arena, &written.stamp, &out->stamp);
+    enum service_outcome outcome = service_settle(worker, call);
+    if (outcome != SERVICE_ANSWERED) {
+        return outcome;
+    }
+    out->existed = call->written.existed;
+    struct rc rc = service_stamp_out(call->arena, &call->written.stamp, &out->stamp);
     return rc.err == E_OK ? SERVICE_ANSWERED : service_fail_internal(call, rc);
 }
 
 /* Opens in place. */
 static RC open_value(struct service_worker *worker, struct service_call *call, struct span key,
                      const struct service_kv_value *value) {
-    uint8_t aad_bytes[AAD_BYTES];
+    uint8_t aad_bytes[SERVICE_AAD_BYTES_MAX];
     struct writer aad = { aad_bytes, 0, sizeof(aad_bytes) };
     const struct service_app_keys *keys = NULL;
     TRY(service_app_keys_of(worker, call, &keys));
-    TRY(make_aad(call->caller->app_id, key, &aad));
+    TRY(service_seal_aad(call->caller->app_id, key, &aad));
     ENSURE(value->sealed_len >= SERVICE_SEAL_BYTES, TRUNCATED);
     uint8_t *body = value->sealed + XAES_NONCE_BYTES;
     struct span sealed = { body, value->sealed_len - XAES_NONCE_BYTES };

@@ -26,6 +26,11 @@ struct service_put {
 bool service_put_one(struct service_worker *worker, struct service_call *call,
                      const struct service_put *put, struct store_stamp *stamp, struct status *why);
 
+/* Notes a write that was made for the call. */
+void service_note_written(struct service_call *call, const struct store_stamp *stamp);
+/* Whether the call's writes may be answered: ANSWERED; WAITS; or FAILED, when the wait is over. */
+enum service_outcome service_settle(struct service_worker *worker, struct service_call *call);
+
 /* One get, opened in place: service_plain gives the value. OK; AGAIN when `seen` is not covered; QUOTA
  * when it is longer than the query allows; NOT_FOUND with value->stamp; else *why is set, with
  * DENIED. */

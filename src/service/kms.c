@@ -2,30 +2,20 @@
 #include "service/kms.h"
 
 #include <inttypes.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/log.h"
-
-/* A list without a head of its own: whoever is in it can leave without knowing it. */
-struct link {
-    struct link *prev;
-    struct link *next;
-};
 
 struct service_kms {
     Novakms__V1__KmsService_Service service; /* First: the generated code passes its address. */
     struct service_worker worker;
     struct service_kms_cfg cfg;
-    struct link waiting; /* In the order in which their waits end. */
-    unsigned waiting_count;
-    uv_timer_t timer;
-    atomic_bool wake_posted;
+    struct service_waits waits;
 };
 
 /* One call. On the stack of its stub; copied into the call's arena if it must wait. */
 struct run {
-    struct link link; /* First. */
+    struct service_wait wait; /* First. */
     struct service_kms *kms;
     struct net_call *call;
     const char *method;
@@ -33,28 +23,12 @@ struct run {
     ProtobufCClosure closure;
     void (*run)(struct run *run);
     bool may_miss;
-    bool is_waiting;
+    bool is_over;
     struct store_stamp seen;
-    uint64_t wait_until_ms;
+    struct service_written written;
 };
 
-static void list_init(struct link *head) {
-    *head = (struct link){ head, head };
-}
-
-static void list_add(struct link *head, struct link *link) {
-    *link = (struct link){ head->prev, head };
-    head->prev->next = link;
-    head->prev = link;
-}
-
-static void list_remove(struct link *link) {
-    link->prev->next = link->next;
-    link->next->prev = link->prev;
-    list_init(link);
-}
-
-static void park(struct run *run, const struct store_stamp *seen);
+static void park(struct run *run, const struct service_call *call);
 
 static void fill_call(const struct run *run, struct service_call *call) {
     const struct service_clock *clock = run->kms->worker.shared->clock;
@@ -63,6 +37,8 @@ static void fill_call(const struct run *run, struct service_call *call) {
     call->now_unix_ms = service_clock_unix_ms(clock, uv_now(run->kms->cfg.loop));
     call->answer_bytes_max = net_call_answer_bytes_max(run->call);
     call->may_miss = run->may_miss;
+    call->is_over = run->is_over;
+    call->written = run->written;
     call->stamp = STORE_STAMP_NONE;
     call->seen = STORE_STAMP_NONE;
 }
@@ -100,7 +76,7 @@ static void fail(const struct run *run, const struct service_call *call) {
         } else if (outcome == SERVICE_FAILED) {                                                 \
             fail(run, &call);                                                                   \
         } else {                                                                                \
-            park(run, &call.seen);                                                              \
+            park(run, &call);                                                                   \
         }                                                                                       \
     }                                                                                           \
     static void stub_##name(Novakms__V1__KmsService_Service *service,                           \
@@ -117,107 +93,77 @@ static void fail(const struct run *run, const struct service_call *call) {
 SERVICE_METHOD_MAP(METHOD)
 #undef METHOD
 
-/* ---- Waiting for a write that this node has not heard of yet ---- */
+/* ---- Waiting for a write that this node has not heard of yet, or for acknowledgements ---- */
 
-static void timer_cb(uv_timer_t *timer);
+static const struct run *run_of(const struct service_wait *wait) {
+    return (const struct run *)(const void *)wait;
+}
 
-static void start_timer(struct service_kms *kms) {
-    if (kms->waiting.next == &kms->waiting) {
-        (void)uv_timer_stop(&kms->timer);
-        return;
+static bool knows_seen(const struct service_wait *wait, const struct store *store) {
+    return store_covers(store, &run_of(wait)->seen);
+}
+
+static bool has_acks(const struct service_wait *wait, const struct store *store) {
+    (void)store;
+    const struct run *run = run_of(wait);
+    uint32_t ack_count = 0;
+    return service_is_durable(run->kms->worker.shared->replica, &run->written, &ack_count);
+}
+
+static void resume_cb(struct service_wait *wait, bool is_due) {
+    struct run *run = (struct run *)(void *)wait;
+    const struct service_written *written = &run->written;
+    if (written->count > 0) {
+        run->is_over = true;
+        service_durability_count(run->kms->worker.shared->durability_stats,
+                                 uv_now(run->kms->cfg.loop) - written->at_ms, is_due);
+    } else {
+        run->may_miss = !is_due;
     }
-    const struct run *first = (const struct run *)(const void *)kms->waiting.next;
-    uint64_t now_ms = uv_now(kms->cfg.loop);
-    uint64_t wait_ms = first->wait_until_ms > now_ms ? first->wait_until_ms - now_ms : 0;
-    (void)uv_timer_start(&kms->timer, timer_cb, wait_ms, 0);
-}
-
-/* Takes it out of whichever list it is in. */
-static void stop_waiting(struct run *run) {
-    list_remove(&run->link);
-    if (run->is_waiting) {
-        run->is_waiting = false;
-        run->kms->waiting_count--;
-        service_kv_wait(run->kms->worker.shared->kv, -1);
-    }
-}
-
-/* The call ended without our answer: cancelled, timed out, or its connection is gone. */
-static void ended_cb(void *ctx) {
-    stop_waiting(ctx);
-}
-
-static void resume(struct run *run) {
-    stop_waiting(run);
-    net_call_on_end(run->call, NULL, NULL);
     run->run(run);
 }
 
-static void park(struct run *run, const struct store_stamp *seen) {
+/* The wait is over before its call is: the answer must arrive in time. */
+static uint64_t until_of(const struct run *run, uint64_t now_ms) {
+    if (run->written.count == 0) {
+        return now_ms + run->kms->worker.shared->read_wait_ms;
+    }
+    uint64_t deadline_at_ms = net_call_deadline_at_ms(run->call);
+    uint64_t left_ms = deadline_at_ms > now_ms ? deadline_at_ms - now_ms : 0;
+    uint64_t margin_ms = left_ms / 10;
+    margin_ms = margin_ms < SERVICE_ANSWER_MARGIN_MIN_MS ? SERVICE_ANSWER_MARGIN_MIN_MS : margin_ms;
+    margin_ms = margin_ms > SERVICE_ANSWER_MARGIN_MAX_MS ? SERVICE_ANSWER_MARGIN_MAX_MS : margin_ms;
+    return now_ms + (left_ms > margin_ms ? left_ms - margin_ms : 0);
+}
+
+static void park(struct run *run, const struct service_call *call) {
     struct service_kms *kms = run->kms;
-    uint64_t wait_ms = kms->worker.shared->read_wait_ms;
+    uint64_t now_ms = uv_now(kms->cfg.loop);
+    run->written = call->written;
+    run->written.at_ms = now_ms;
+    uint64_t until_ms = until_of(run, now_ms);
     struct run *parked = NULL;
-    if (wait_ms > 0 && kms->waiting_count < SERVICE_WAIT_COUNT_MAX) {
+    if (until_ms > now_ms && service_waits_has_room(&kms->waits)) {
         parked = arena_take(net_call_arena(run->call), sizeof(*parked));
     }
     if (parked == NULL) {
-        run->may_miss = true;
-        run->run(run); /* Cannot come back here: with may_miss no method waits. */
+        run->may_miss = run->written.count == 0;
+        run->is_over = true;
+        run->run(run); /* Cannot come back here: no method waits any more. */
         return;
     }
     *parked = *run;
-    parked->seen = *seen;
-    parked->wait_until_ms = uv_now(kms->cfg.loop) + wait_ms;
-    parked->is_waiting = true;
-    list_add(&kms->waiting, &parked->link);
-    kms->waiting_count++;
-    net_call_on_end(parked->call, ended_cb, parked);
-    service_kv_wait(kms->worker.shared->kv, 1);
-    start_timer(kms);
-    /* The write may have come between the look and the count: nobody was told then. */
-    if (service_kv_covers(kms->worker.shared->kv, seen)) {
-        (void)uv_timer_start(&kms->timer, timer_cb, 0, 0);
+    parked->seen = call->seen;
+    parked->wait = (struct service_wait){
+        .call = run->call,
+        .until_ms = until_ms,
+        .is_due = run->written.count > 0 ? has_acks : knows_seen,
+        .resume = resume_cb,
+    };
+    if (run->written.count > 0) {
+        net_call_set_executed(run->call);
     }
-}
-
-/* Resumes the calls whose wait is over, one way or the other. */
-static void resume_due(struct service_kms *kms) {
-    struct link ready;
-    list_init(&ready);
-    uint64_t now_ms = uv_now(kms->cfg.loop);
-    for (struct link *at = kms->waiting.next, *next = NULL; at != &kms->waiting; at = next) {
-        struct run *run = (struct run *)(void *)at;
-        next = at->next;
-        bool covered = service_kv_covers(kms->worker.shared->kv, &run->seen);
-        if (covered || run->wait_until_ms <= now_ms) {
-            run->may_miss = !covered;
-            list_remove(at);
-            list_add(&ready, at);
-        }
-    }
-    while (ready.next != &ready) {
-        resume((struct run *)(void *)ready.next);
-    }
-    start_timer(kms);
-}
-
-static void timer_cb(uv_timer_t *timer) {
-    resume_due(timer->data);
-}
-
-static void wake(void *arg) {
-    struct service_kms *kms = arg;
-    atomic_store(&kms->wake_posted, false);
-    resume_due(kms);
-}
-
-/* On any thread. */
-static void store_changed_cb(void *ctx) {
-    struct service_kms *kms = ctx;
-    if (!atomic_exchange(&kms->wake_posted, true) &&
-        !kms->cfg.post(kms->cfg.post_ctx, kms->cfg.worker_idx, wake, kms)) {
-        atomic_store(&kms->wake_posted, false);
-    }
+    service_waits_add(&kms->waits, &parked->wait);
 }
 
 /* ---- Life ---- */
@@ -229,20 +175,24 @@ RC service_kms_init(struct service_kms **out, const struct service_kms_cfg *cfg)
     kms->cfg = *cfg;
     kms->service = (Novakms__V1__KmsService_Service)NOVAKMS__V1__KMS_SERVICE__INIT(stub_);
     kms->worker.shared = cfg->shared;
-    list_init(&kms->waiting);
     struct rc rc =
         service_keys_init(&kms->worker.keys, cfg->shared->master, SERVICE_KEYS_PER_WORKER);
     if (rc.err == E_OK) {
-        rc = service_kv_listen(cfg->shared->kv, store_changed_cb, kms);
+        const struct service_waits_cfg waits = {
+            .kv = cfg->shared->kv,
+            .loop = cfg->loop,
+            .post = cfg->post,
+            .post_ctx = cfg->post_ctx,
+            .worker_idx = cfg->worker_idx,
+            .count_max = SERVICE_WAIT_COUNT_MAX,
+        };
+        rc = service_waits_init(&kms->waits, &waits);
     }
     if (rc.err != E_OK) {
         service_keys_close(&kms->worker.keys);
         free(kms);
         return rc;
     }
-    ASSERT(uv_timer_init(cfg->loop, &kms->timer) == 0);
-    kms->timer.data = kms;
-    uv_unref((uv_handle_t *)&kms->timer);
     *out = kms;
     return OK;
 }
@@ -256,9 +206,7 @@ void service_kms_set_master(struct service_kms *kms, const struct kdf_master *ma
 }
 
 void service_kms_stop(struct service_kms *kms) {
-    if (uv_is_closing((uv_handle_t *)&kms->timer) == 0) {
-        uv_close((uv_handle_t *)&kms->timer, NULL);
-    }
+    service_waits_stop(&kms->waits);
 }
 
 void service_kms_close(struct service_kms **kms) {

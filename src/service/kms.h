@@ -4,13 +4,16 @@
  * worker runs; then everything is on the worker's loop, but for the store's signal. */
 #pragma once
 
-#include <uv.h>
-
-#include "net/server.h"
 #include "service/methods.h"
+#include "service/waits.h"
 
-/* Calls of one worker that wait at once; further ones are answered at once, with may_miss. */
+/* Calls of one worker that wait at once; further ones are answered at once, as if their wait were
+ * over. */
 #define SERVICE_WAIT_COUNT_MAX 4096u
+/* A wait for acknowledgements ends so long before its call's deadline, so that the answer arrives: a
+ * tenth of what is left, between these. */
+#define SERVICE_ANSWER_MARGIN_MIN_MS 20u
+#define SERVICE_ANSWER_MARGIN_MAX_MS 500u
 #define SERVICE_KEYS_PER_WORKER 256u
 
 struct service_kms; /* Opaque. */
@@ -18,8 +21,7 @@ struct service_kms; /* Opaque. */
 struct service_kms_cfg {
     const struct service_shared *shared; /* Lent until close. */
     uv_loop_t *loop;                     /* The worker's. */
-    /* Runs fn(arg) on the worker's loop; any thread. False when that has ended. */
-    bool (*post)(void *ctx, uint32_t worker_idx, void (*fn)(void *arg), void *arg);
+    service_post_fn post;
     void *post_ctx;
     uint32_t worker_idx;
 };

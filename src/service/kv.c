@@ -2,7 +2,6 @@
 #include "service/kv.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/secret.h"
@@ -12,13 +11,11 @@
 #define COPY_UNDER_LOCK_MAX 2048u
 /* A value that changes its size between two looks, each time, is given its memory under the lock. */
 #define COPY_TRIES 3
-#define COLLECT_STEP 64u
 
 struct service_kv {
     pthread_mutex_t mutex; /* Guards store, and nothing else. */
     struct store *store;
     struct store_cfg cfg;
-    atomic_int waiter_count;
     size_t listener_count; /* Fixed before threads start, as the array. */
     struct listener {
         void (*changed)(void *ctx);
@@ -65,27 +62,21 @@ static void unlock(struct service_kv *kv) {
     (void)pthread_mutex_unlock(&kv->mutex);
 }
 
-RC service_kv_reset(struct service_kv *kv, const uint8_t writer[static STORE_WRITER_BYTES]) {
-    struct store_cfg cfg = kv->cfg;
-    struct store *fresh = NULL;
-    memcpy(cfg.writer, writer, sizeof(cfg.writer));
-    struct rc rc = store_init(&fresh, &cfg);
-    secret_wipe(&cfg, sizeof(cfg));
-    TRY(rc);
-    lock(kv);
-    struct store *old = kv->store;
-    kv->store = fresh;
-    unlock(kv);
-    store_close(&old);
-    return OK;
-}
-
 static void tell_listeners(struct service_kv *kv) {
-    if (atomic_load(&kv->waiter_count) == 0) {
-        return;
-    }
     for (size_t i = 0; i < kv->listener_count; i++) {
         kv->listeners[i].changed(kv->listeners[i].ctx);
+    }
+}
+
+struct store *service_kv_lock(struct service_kv *kv) {
+    lock(kv);
+    return kv->store;
+}
+
+void service_kv_unlock(struct service_kv *kv, bool changed) {
+    unlock(kv);
+    if (changed) {
+        tell_listeners(kv);
     }
 }
 
@@ -213,21 +204,6 @@ RC service_kv_listen(struct service_kv *kv, void (*changed)(void *ctx), void *ct
     kv->listeners[kv->listener_count] = (struct listener){ changed, ctx };
     kv->listener_count++;
     return OK;
-}
-
-void service_kv_wait(struct service_kv *kv, int count) {
-    atomic_fetch_add(&kv->waiter_count, count);
-}
-
-bool service_kv_collect(struct service_kv *kv, uint64_t now_unix_ms, size_t step_max) {
-    struct store_collected got = { .more = true };
-    for (size_t done = 0; done < step_max && got.more; done += COLLECT_STEP) {
-        const struct store_collect step = { .now_unix_ms = now_unix_ms, .step_max = COLLECT_STEP };
-        lock(kv);
-        store_collect(kv->store, &step, &got);
-        unlock(kv);
-    }
-    return got.more;
 }
 
 void service_kv_stats(struct service_kv *kv, struct store_stats *out) {

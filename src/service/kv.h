@@ -12,7 +12,7 @@ struct service_kv; /* Opaque. */
 #define SERVICE_KV_LIST_STEP 64u
 /* Sections that one list takes at most. */
 #define SERVICE_KV_LIST_STEPS_MAX 32u
-/* Listeners: one for each worker. */
+/* Listeners: two for each worker. */
 #define SERVICE_KV_LISTENER_COUNT_MAX 16u
 
 /* Gives *out, NULL on error. Copies cfg. What store_init returns; NOMEM. */
@@ -20,10 +20,11 @@ RC service_kv_init(struct service_kv **out, const struct store_cfg *cfg);
 /* Takes *kv: frees, sets NULL. Accepts a closed one. No other thread uses it any more. */
 void service_kv_close(struct service_kv **kv);
 
-/* Forgets everything, for a master secret that opens none of it: an empty store with the limits of the
- * old one, and this writer. The caller sees to it that no value sealed before is put later. What
- * store_init returns; then the old one stays. */
-RC service_kv_reset(struct service_kv *kv, const uint8_t writer[static STORE_WRITER_BYTES]);
+/* A section of the caller's own: lends the store until service_kv_unlock. What belongs to the store,
+ * as the replica does, is guarded by the same lock. Short: at most 64 records or 64 KiB at a time. */
+struct store *service_kv_lock(struct service_kv *kv);
+/* Ends it. changed: somebody may wait for what changed; listeners are told. */
+void service_kv_unlock(struct service_kv *kv, bool changed);
 
 /* store_put and store_delete. */
 RC service_kv_put(struct service_kv *kv, const struct store_write *w, struct store_written *out);
@@ -81,16 +82,10 @@ RC service_kv_list(struct service_kv *kv, const struct service_kv_range *range, 
 /* Whether this node knows of the write with that stamp. */
 bool service_kv_covers(struct service_kv *kv, const struct store_stamp *stamp);
 
-/* changed(ctx) runs after what the store knows has grown while somebody waits for it
- * (service_kv_wait), on the thread that made it grow and outside the lock: it must only signal.
- * Listeners are added before threads start. QUOTA over SERVICE_KV_LISTENER_COUNT_MAX. */
+/* changed(ctx) runs after what the store knows may have grown, on the thread that made it grow and
+ * outside the lock: it must only signal, and be quick when nobody waits. Listeners are added before
+ * threads start. QUOTA over SERVICE_KV_LISTENER_COUNT_MAX. */
 RC service_kv_listen(struct service_kv *kv, void (*changed)(void *ctx), void *ctx);
-/* Counts a waiter in (+1) or out (-1). Count in first, then look once more. */
-void service_kv_wait(struct service_kv *kv, int count);
-
-/* Frees what is expired or deleted and due: on a single node that needs no other member's word.
- * Gives whether more is due. Looks at step_max records, a few at a time under the lock. */
-bool service_kv_collect(struct service_kv *kv, uint64_t now_unix_ms, size_t step_max);
 
 void service_kv_stats(struct service_kv *kv, struct store_stats *out);
 /* Copies our writer's id. */

@@ -9,10 +9,13 @@
 #include "base/arena.h"
 #include "base/status.h"
 #include "base/wallet.h"
+#include "replica/replica.h"
 #include "service/clock.h"
+#include "service/durability.h"
 #include "service/keys.h"
 #include "service/kv.h"
 #include "service/readiness.h"
+#include "service/seal.h"
 
 #define SERVICE_PATH_BYTES_MAX 1024u
 #define SERVICE_CONTEXT_BYTES_MAX 1024u
@@ -20,17 +23,18 @@
 #define SERVICE_LIST_LIMIT_DEFAULT 100u
 #define SERVICE_LIST_LIMIT_MAX 1000u
 #define SERVICE_BATCH_COUNT_MAX 256u
-/* What sealing adds to a value: the nonce before it and the tag behind it. */
-#define SERVICE_SEAL_BYTES (XAES_NONCE_BYTES + XAES_TAG_BYTES)
 
 /* Set up before the workers start, unchanged while they run. */
 struct service_shared {
     struct service_kv *kv;
+    struct replica *replica;         /* Guarded by kv's lock. */
+    atomic_bool *is_stopping;        /* Long polls end at once. */
     const struct kdf_master *master; /* What workers begin with; NULL: service_kms_set_master. */
     const struct service_clock *clock;
     uint64_t kms_app_id;
     uint64_t value_bytes_max;
     uint64_t read_wait_ms;
+    struct service_durability_stats *durability_stats;
 };
 
 /* One worker's view. */
@@ -51,8 +55,9 @@ struct service_caller {
 enum service_outcome {
     SERVICE_ANSWERED, /* The response is filled; its parts are in the arena. */
     SERVICE_FAILED,   /* why is set. */
-    SERVICE_WAITS,    /* This node does not know of `seen` yet. Call again when it does, or with
-                         may_miss set when the wait is over. */
+    SERVICE_WAITS, /* Call again when this node knows of `seen`, or with may_miss set when the wait
+                         is over. When written.count is set: when enough members have acknowledged
+                         it (service_is_durable), or with is_over set. */
 };
 
 struct service_call {
@@ -61,10 +66,13 @@ struct service_call {
     uint64_t now_unix_ms;
     size_t answer_bytes_max; /* Of the packed response. */
     bool may_miss;           /* The wait for `seen` is over: answer all the same, and say so. */
+    bool is_over;            /* The wait for acknowledgements is over. */
     /* Out. */
     struct status why;
     struct store_stamp stamp; /* Of the delete that NOT_FOUND read, or none. */
     struct store_stamp seen;  /* What SERVICE_WAITS waits for. */
+    /* In and out: what the call has written. It is not written again when the call goes on. */
+    struct service_written written;
 };
 
 /* One for each method: fills *out, which was initialised with its INIT macro. */

@@ -17,11 +17,12 @@ enum service_gate {
     SERVICE_GATE_STARTING,
     SERVICE_GATE_CLOCK,
     SERVICE_GATE_BOOTSTRAP, /* Membership and the master secret, in a node on chain. */
+    SERVICE_GATE_REPLICA, /* The other members' data is here, and the node is not far behind them. */
     SERVICE_GATE_IDENTITY,
     SERVICE_GATE_REGISTRY,
     SERVICE_GATE_MEMORY,
 };
-#define SERVICE_GATE_COUNT 7
+#define SERVICE_GATE_COUNT 8
 
 /* Embedded; one lock, taken only when a gate moves or a reason is asked for. */
 struct service_readiness {

@@ -13,6 +13,9 @@
 struct fixture {
     struct kdf_master master;
     struct service_clock clock;
+    struct replica *replica; /* Without other members, or with fixture_add_members. */
+    atomic_bool is_stopping;
+    struct service_durability_stats durability_stats;
     struct service_shared shared;
     struct service_worker worker;
     struct service_caller caller;
@@ -36,6 +39,90 @@ static inline struct store_cfg fixture_store_cfg(void) {
     };
 }
 
+/* Every member answers a pull with nothing: its boot is known then, so that what it acknowledges
+ * counts. */
+static inline void fixture_answer_pulls(struct fixture *f, struct store *store) {
+    const struct replica_now now = { .unix_ms = FIXTURE_NOW_MS };
+    struct replica_todo todo;
+    struct replica_request request;
+    struct store_known_entry entries[32];
+    char why[REPLICA_REASON_BYTES];
+    for (replica_next(f->replica, store, &now, &todo); todo.kind == REPLICA_PULL;
+         replica_next(f->replica, store, &now, &todo)) {
+        assert_ok(
+            replica_pull_request(f->replica, store, todo.ticket, &now, entries, 32, &request));
+        struct replica_page page = { .state = { .incarnation = { todo.wallet.bytes[0], 7 },
+                                                .unix_ms = FIXTURE_NOW_MS,
+                                                .in_service = true } };
+        memcpy(page.state.secret_hash, f->master.hash, sizeof(page.state.secret_hash));
+        memcpy(page.requester_incarnation, store_writer(store), STORE_WRITER_BYTES);
+        assert_int_equal(replica_page_begin(f->replica, store, todo.ticket, &page, &now, why),
+                         REPLICA_TAKE);
+    }
+}
+
+/* The node itself and `count` others, wallets 1, 2...; it is in service. */
+static inline void fixture_set_members(struct fixture *f, size_t count) {
+    static const char *const urls[] = { "https://a:1", "https://b:1", "https://c:1" };
+    const struct replica_now now = { .unix_ms = FIXTURE_NOW_MS };
+    const struct replica_member self = { .wallet = { { 0xaa } }, .url = "https://self:1" };
+    struct replica_member members[3] = { 0 };
+    assert_true(count <= 3);
+    for (size_t i = 0; i < count; i++) {
+        members[i] = (struct replica_member){ { { (uint8_t)(i + 1) } }, urls[i], i };
+    }
+    struct store *store = service_kv_lock(f->shared.kv);
+    assert_ok(replica_set_members(f->replica, &self, members, count, &now));
+    fixture_answer_pulls(f, store);
+    service_kv_unlock(f->shared.kv, true);
+}
+
+static inline void fixture_open_replica(struct fixture *f) {
+    const struct replica_cfg cfg = {
+        .interval_ms = 10000,
+        .wait_ms = 10000,
+        .page_bytes_max = 1 << 20,
+        .backoff_min_ms = 100,
+        .backoff_max_ms = 1000,
+        .settle_ms = 1000,
+        .start_wait_ms = 1000,
+        .clock_skew_ms = FIXTURE_SKEW_MS,
+        .head_lag_max = 100,
+    };
+    assert_ok(replica_init(&f->replica, &cfg));
+    f->shared.replica = f->replica;
+    f->shared.is_stopping = &f->is_stopping;
+    f->shared.durability_stats = &f->durability_stats;
+    replica_set_secret(f->replica, f->master.hash, true);
+    fixture_set_members(f, 0);
+}
+
+/* A member's request with an empty vector, but for what it acknowledges. */
+static inline enum replica_answer fixture_pull(struct fixture *f, uint8_t wallet,
+                                               const struct store_stamp *acknowledged) {
+    struct store_known_entry entry = { .hlc = acknowledged->hlc };
+    memcpy(entry.writer, acknowledged->writer, sizeof(entry.writer));
+    struct replica_request request = {
+        .state = { .incarnation = { wallet, 7 }, .unix_ms = FIXTURE_NOW_MS, .in_service = true },
+        .known = { &entry, acknowledged->hlc != 0, 0 }
+    };
+    memcpy(request.state.secret_hash, f->master.hash, sizeof(request.state.secret_hash));
+    const struct wallet who = { { wallet } };
+    struct store_known_entry entries[32];
+    const struct replica_serve serve = {
+        .wallet = &who, .request = &request, .entries = entries, .entry_count_max = 32
+    };
+    uint64_t stamp_ms = store_stamp_unix_ms(acknowledged);
+    const struct replica_now now = { .unix_ms =
+                                         stamp_ms > FIXTURE_NOW_MS ? stamp_ms : FIXTURE_NOW_MS };
+    struct replica_page page;
+    struct status why;
+    const struct store *store = service_kv_lock(f->shared.kv);
+    enum replica_answer answer = replica_serve(f->replica, store, &serve, &now, &page, &why);
+    service_kv_unlock(f->shared.kv, true);
+    return answer;
+}
+
 static inline void fixture_open_with(struct fixture *f, const uint8_t *secret,
                                      const struct store_cfg *cfg) {
     memset(f, 0, sizeof(*f));
@@ -47,6 +134,7 @@ static inline void fixture_open_with(struct fixture *f, const uint8_t *secret,
     f->shared.kms_app_id = 49;
     f->shared.value_bytes_max = FIXTURE_VALUE_MAX;
     f->shared.read_wait_ms = 1000;
+    fixture_open_replica(f);
     f->worker.shared = &f->shared;
     assert_ok(service_keys_init(&f->worker.keys, &f->master, 2));
     f->caller = (struct service_caller){ .app_id = 7, .version_id = 8, .instance_id = 9 };
@@ -64,6 +152,7 @@ static inline void fixture_close(struct fixture *f) {
     arena_close(&f->arena);
     service_keys_close(&f->worker.keys);
     service_keys_close(&f->worker.keys);
+    replica_close(&f->replica);
     service_kv_close(&f->shared.kv);
     service_kv_close(&f->shared.kv);
     kdf_master_close(&f->master);

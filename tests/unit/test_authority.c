@@ -2,7 +2,7 @@
 /* Who is admitted, and which calls pass, on one worker. net's connections and the registry's thread
  * are played by this file. */
 #include "node/authority.h"
-#include "service/methods.h"
+#include "service/peer_service.h"
 #include "test.h"
 
 #define ASK_COUNT_MAX 64
@@ -16,6 +16,7 @@ struct net_conn {
 };
 struct net_call {
     struct net_conn *conn;
+    const ProtobufCServiceDescriptor *service;
 };
 
 /* Questions that the registry was asked, not answered yet. */
@@ -60,6 +61,9 @@ void *net_conn_context(const struct net_conn *conn) {
 }
 void *net_call_context(const struct net_call *call) {
     return call->conn->context;
+}
+const ProtobufCServiceDescriptor *net_call_service(const struct net_call *call) {
+    return call->service;
 }
 
 struct bench {
@@ -138,16 +142,45 @@ static void answer_unreadable(const char *reason) {
     question.asker.answer_cb(question.asker.ctx, &question.wallet, NULL, reason);
 }
 
-/* Gives the code a call gets from `check`. */
-static enum status_code call(struct bench *b, struct net_conn *conn, bool is_recheck,
-                             struct status *why) {
-    struct net_call call = { conn };
+/* Gives the code a call of a service gets from `check`. */
+static enum status_code call_of(struct bench *b, struct net_call call, bool is_recheck,
+                                struct status *why) {
     uint32_t retry_after_ms = 0;
     why->code = STATUS_OK;
     bool passed = b->ops.check(b->ops.ctx, &call, is_recheck, why, &retry_after_ms);
     assert_int_equal(passed, why->code == STATUS_OK);
     assert_int_equal(retry_after_ms > 0, why->code == STATUS_RESOURCE_EXHAUSTED);
     return why->code;
+}
+
+static enum status_code call(struct bench *b, struct net_conn *conn, bool is_recheck,
+                             struct status *why) {
+    return call_of(b, (struct net_call){ conn, &novakms__v1__kms_service__descriptor }, is_recheck,
+                   why);
+}
+
+/* Members call each other while the node serves no client; nobody else calls PeerService. */
+static void test_members_call_before_it_serves(void **state) {
+    (void)state;
+    struct bench b;
+    open_bench(&b, (struct bench_cfg){ 0, 10000 });
+    struct net_conn member;
+    struct net_conn app;
+    struct status why;
+    connect_wallet(&b, &member, 1);
+    answer(&b, 49, AUTH_INSTANCE_ACTIVE);
+    connect_wallet(&b, &app, 2);
+    answer(&b, 7, AUTH_INSTANCE_ACTIVE);
+    const struct net_call by_member = { &member, &novakms__v1__peer_service__descriptor };
+    const struct net_call by_app = { &app, &novakms__v1__peer_service__descriptor };
+    assert_int_equal(call_of(&b, by_member, false, &why), STATUS_OK);
+    assert_int_equal(call_of(&b, by_app, false, &why), STATUS_PERMISSION_DENIED);
+    (void)service_readiness_set(&b.readiness, SERVICE_GATE_REPLICA, "no data");
+    assert_int_equal(call(&b, &member, false, &why), STATUS_UNAVAILABLE);
+    assert_int_equal(call_of(&b, by_member, false, &why), STATUS_OK);
+    assert_int_equal(call_of(&b, by_member, true, &why), STATUS_OK);
+    assert_int_equal(call_of(&b, by_app, false, &why), STATUS_PERMISSION_DENIED);
+    close_bench(&b);
 }
 
 static void test_unknown_wallet_waits_for_the_registry(void **state) {
@@ -385,11 +418,12 @@ static void test_app_changes_during_a_call(void **state) {
 }
 
 int main(void) {
-    struct CMUnitTest tests[TEST_ROWS(refusal_rows) + 9];
+    struct CMUnitTest tests[TEST_ROWS(refusal_rows) + 10];
     size_t count = 0;
     TEST_ADD_ROWS(tests, count, test_refusal, refusal_rows);
     const struct CMUnitTest others[] = {
         cmocka_unit_test(test_unknown_wallet_waits_for_the_registry),
+        cmocka_unit_test(test_members_call_before_it_serves),
         cmocka_unit_test(test_connection_ends_while_it_waits),
         cmocka_unit_test(test_full_registry_queue),
         cmocka_unit_test(test_revoked_while_connected),

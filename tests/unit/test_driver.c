@@ -24,6 +24,7 @@ static struct {
     struct wallet told;
     struct kdf_master held;
     unsigned adopted_count;
+    unsigned new_count;
     bool served_before_adopting;
 } w;
 
@@ -125,12 +126,13 @@ static void wallet_cb(void *ctx, const struct wallet *wallet) {
     w.told = *wallet;
     unlock();
 }
-static void adopt_cb(void *ctx, struct kdf_master *master) {
+static void adopt_cb(void *ctx, struct kdf_master *master, bool is_new) {
     (void)ctx;
     lock();
     w.served_before_adopting = w.served_before_adopting || w.is_serving;
     kdf_master_close(&w.held);
     w.held = *master;
+    w.new_count += is_new ? 1 : 0;
     w.adopted_count++;
     unlock();
 }
@@ -165,7 +167,7 @@ static struct driver *open_driver(uint64_t ttl_s) {
     w.wallet.bytes[0] = 5;
     config = (struct node_config){ .tick_s = 1, .registry_cache_ttl_s = ttl_s };
     const struct driver_cfg cfg = { .config = &config,
-                                    .peers = &node_peers_none,
+                                    .peers = NULL,
                                     .poll_ms = 5,
                                     .retry_min_ms = 5,
                                     .retry_max_ms = 5,

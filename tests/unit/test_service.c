@@ -165,29 +165,36 @@ static void test_keys_change_the_master(void **state) {
     kdf_master_close(&masters[1]);
 }
 
-/* A store that was reset knows nothing, of another writer too. */
-static void test_kv_reset(void **state) {
+static void count_cb(void *ctx) {
+    *(unsigned *)ctx += 1;
+}
+
+/* A section of the caller's own; listeners hear of it when it says so. */
+static void test_kv_section(void **state) {
     (void)state;
     struct fixture f;
     fixture_open(&f);
+    unsigned count = 0;
+    assert_ok(service_kv_listen(f.shared.kv, count_cb, &count));
     const struct store_write write = {
         .app_id = 7, .key = SPAN_LIT("k"), .sealed = SPAN_LIT("x"), .now_unix_ms = FIXTURE_NOW_MS
     };
     struct store_written written;
     assert_ok(service_kv_put(f.shared.kv, &write, &written));
-    static const uint8_t none[STORE_WRITER_BYTES];
-    assert_err(service_kv_reset(f.shared.kv, none), BAD_CONFIG);
-    struct store_stats stats = { 0 };
-    service_kv_stats(f.shared.kv, &stats);
-    assert_int_equal(stats.key_count, 1);
-    assert_ok(service_kv_reset(f.shared.kv, (const uint8_t[STORE_WRITER_BYTES]){ 0xee }));
-    service_kv_stats(f.shared.kv, &stats);
-    assert_int_equal(stats.key_count, 0);
-    uint8_t writer[STORE_WRITER_BYTES];
-    service_kv_writer(f.shared.kv, writer);
-    assert_int_equal(writer[0], 0xee);
+    assert_int_equal(count, 1);
+    struct store *store = service_kv_lock(f.shared.kv);
+    assert_true(store_covers(store, &written.stamp));
+    store_reset(store, (const uint8_t[STORE_WRITER_BYTES]){ 0xee });
+    service_kv_unlock(f.shared.kv, false);
+    assert_int_equal(count, 1);
+    (void)service_kv_lock(f.shared.kv);
+    service_kv_unlock(f.shared.kv, true);
+    assert_int_equal(count, 2);
     assert_false(service_kv_covers(f.shared.kv, &written.stamp));
-    assert_ok(service_kv_put(f.shared.kv, &write, &written));
+    for (size_t i = 1; i < SERVICE_KV_LISTENER_COUNT_MAX; i++) {
+        assert_ok(service_kv_listen(f.shared.kv, count_cb, &count));
+    }
+    assert_err(service_kv_listen(f.shared.kv, count_cb, &count), QUOTA);
     fixture_close(&f);
 }
 
@@ -265,23 +272,78 @@ static void test_seen(void **state) {
 static struct durability_row {
     const char *name;
     int durability;
+    size_t other_count;
     enum status_code want;
 } durability_rows[] = {
-    { "local", 0, STATUS_OK },
-    { "one_peer", 1, STATUS_UNAVAILABLE },
-    { "quorum", 2, STATUS_UNAVAILABLE },
-    { "three", 3, STATUS_INVALID_ARGUMENT },
-    { "negative", -1, STATUS_INVALID_ARGUMENT },
+    { "local", 0, 0, STATUS_OK },
+    { "one_peer_alone", 1, 0, STATUS_FAILED_PRECONDITION },
+    { "one_peer", 1, 1, STATUS_OK },
+    { "quorum_alone", 2, 0, STATUS_OK },
+    { "quorum", 2, 2, STATUS_OK },
+    { "three", 3, 2, STATUS_INVALID_ARGUMENT },
+    { "negative", -1, 0, STATUS_INVALID_ARGUMENT },
 };
 
 static void test_durability(void **state) {
     const struct durability_row *row = *state;
+    struct fixture f;
     struct status why = { 0 };
-    bool good = service_check_durability((Novakms__V1__Durability)row->durability, &why);
+    fixture_open(&f);
+    fixture_set_members(&f, row->other_count);
+    bool good = service_check_durability(&f.shared, (Novakms__V1__Durability)row->durability, &why);
     assert_int_equal(good ? STATUS_OK : why.code, row->want);
-    if (row->want == STATUS_UNAVAILABLE) {
-        assert_non_null(strstr(why.text, "no peers"));
+    if (!good) {
+        assert_memory_equal(why.text, "durability: ", 12);
     }
+    fixture_close(&f);
+}
+
+/* How many have acknowledged decides, and they are the members as they are now. */
+static void test_is_durable(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    fixture_set_members(&f, 3); /* A quorum is this node and two others. */
+    struct store_stamp stamp = STORE_STAMP_NONE;
+    const struct fixture_value value = { "k", "v", 1, 0 };
+    assert_int_equal(fixture_put(&f, &value, &stamp), SERVICE_ANSWERED);
+    struct service_written one = { .count = 1,
+                                   .stamp = stamp,
+                                   .durability = NOVAKMS__V1__DURABILITY__DURABILITY_ONE_PEER };
+    struct service_written quorum = one;
+    quorum.durability = NOVAKMS__V1__DURABILITY__DURABILITY_QUORUM;
+    struct service_written local = one;
+    local.durability = NOVAKMS__V1__DURABILITY__DURABILITY_LOCAL;
+    uint32_t acks = 9;
+    assert_true(service_is_durable(f.replica, &local, &acks));
+    assert_false(service_is_durable(f.replica, &one, &acks));
+    assert_int_equal(acks, 0);
+    (void)fixture_pull(&f, 1, &stamp);
+    assert_true(service_is_durable(f.replica, &one, &acks));
+    assert_false(service_is_durable(f.replica, &quorum, &acks));
+    assert_int_equal(acks, 1);
+    (void)fixture_pull(&f, 2, &stamp);
+    assert_true(service_is_durable(f.replica, &quorum, &acks));
+    fixture_set_members(&f, 0);
+    assert_true(service_is_durable(f.replica, &quorum, &acks));
+    assert_false(service_is_durable(f.replica, &one, &acks));
+    fixture_close(&f);
+}
+
+static void test_durability_is_counted(void **state) {
+    (void)state;
+    struct service_durability_stats stats = { 0 };
+    service_durability_count(&stats, 1, true);
+    service_durability_count(&stats, 2, true);
+    service_durability_count(&stats, 10000, true);
+    service_durability_count(&stats, 10001, true);
+    service_durability_count(&stats, 5, false);
+    assert_int_equal(stats.waits[0], 1);
+    assert_int_equal(stats.waits[1], 1);
+    assert_int_equal(stats.waits[SERVICE_DURABILITY_BUCKET_COUNT - 2], 1);
+    assert_int_equal(stats.waits[SERVICE_DURABILITY_BUCKET_COUNT - 1], 1);
+    assert_int_equal(stats.wait_sum_ms, 20004);
+    assert_int_equal(stats.failed_count, 1);
 }
 
 /* ---- Tokens ---- */
@@ -334,7 +396,7 @@ static void test_token(void **state) {
 
 int main(void) {
     struct CMUnitTest
-        tests[TEST_ROWS(blank_rows) + TEST_ROWS(seen_rows) + TEST_ROWS(durability_rows) + 9];
+        tests[TEST_ROWS(blank_rows) + TEST_ROWS(seen_rows) + TEST_ROWS(durability_rows) + 11];
     size_t count = 0;
     TEST_ADD_ROWS(tests, count, test_blank, blank_rows);
     TEST_ADD_ROWS(tests, count, test_seen, seen_rows);
@@ -347,8 +409,10 @@ int main(void) {
         cmocka_unit_test(test_readiness_stopping_lets_calls_end),
         cmocka_unit_test(test_keys_with_eviction),
         cmocka_unit_test(test_keys_change_the_master),
-        cmocka_unit_test(test_kv_reset),
+        cmocka_unit_test(test_kv_section),
         cmocka_unit_test(test_token),
+        cmocka_unit_test(test_is_durable),
+        cmocka_unit_test(test_durability_is_counted),
     };
     memcpy(tests + count, others, sizeof(others));
     return cmocka_run_group_tests_name("service", tests, NULL, NULL);

@@ -7,6 +7,8 @@
 struct net_call {
     struct fixture *f;
     uv_loop_t *loop;
+    uint64_t timeout_ms;
+    bool is_executed;
     unsigned answered_count;
     unsigned failed_count;
     bool may_miss;
@@ -40,6 +42,12 @@ void net_call_on_end(struct net_call *call, void (*end_cb)(void *ctx), void *ctx
 }
 uv_loop_t *net_call_loop(const struct net_call *call) {
     return call->loop;
+}
+void net_call_set_executed(struct net_call *call) {
+    call->is_executed = true;
+}
+uint64_t net_call_deadline_at_ms(const struct net_call *call) {
+    return uv_now(call->loop) + call->timeout_ms;
 }
 
 struct worker {
@@ -253,9 +261,74 @@ static void test_waiting_is_bounded(void **state) {
     close_worker(&w);
 }
 
+static void put_cb(const Novakms__V1__PutResponse *out, void *closure_data) {
+    struct net_call *call = closure_data;
+    assert_non_null(out->stamp);
+    call->answered_count++;
+}
+
+static void start_put(struct worker *w, struct net_call *call, uint64_t timeout_ms) {
+    static Novakms__V1__PutRequest in;
+    novakms__v1__put_request__init(&in);
+    in.key = fixture_text("k");
+    in.value = fixture_text("v");
+    in.durability = NOVAKMS__V1__DURABILITY__DURABILITY_ONE_PEER;
+    *call = (struct net_call){ .f = &w->f, .loop = &w->loop, .timeout_ms = timeout_ms };
+    novakms__v1__kms_service__put(service_kms_service(w->kms), &in, put_cb, call);
+}
+
+/* The stamp of this node's latest write. */
+static struct store_stamp latest_of(struct worker *w) {
+    struct store_known_entry entries[16];
+    struct store_known known;
+    struct store_stamp stamp = STORE_STAMP_NONE;
+    const struct store *store = service_kv_lock(w->f.shared.kv);
+    assert_ok(store_known_copy(store, entries, 16, &known));
+    memcpy(stamp.writer, store_writer(store), sizeof(stamp.writer));
+    service_kv_unlock(w->f.shared.kv, false);
+    for (size_t i = 0; i < known.count; i++) {
+        if (memcmp(known.entries[i].writer, stamp.writer, sizeof(stamp.writer)) == 0) {
+            stamp.hlc = known.entries[i].hlc;
+        }
+    }
+    return stamp;
+}
+
+/* A write waits for its acknowledgement: that of a member ends the wait, and so does its deadline. */
+static void test_durability_wait(void **state) {
+    (void)state;
+    struct worker w;
+    struct net_call acknowledged;
+    struct net_call late;
+    struct net_call hasty;
+    open_worker(&w, 1000);
+    fixture_set_members(&w.f, 1);
+    start_put(&w, &acknowledged, 60000);
+    assert_int_equal(acknowledged.answered_count + acknowledged.failed_count, 0);
+    assert_true(acknowledged.is_executed);
+    const struct store_stamp stamp = latest_of(&w);
+    w.posted = NULL;
+    (void)fixture_pull(&w.f, 1, &stamp);
+    assert_non_null(w.posted);
+    w.posted(w.posted_arg);
+    assert_int_equal(acknowledged.answered_count, 1);
+    start_put(&w, &late, SERVICE_ANSWER_MARGIN_MIN_MS + 1);
+    while (late.failed_count == 0) {
+        (void)uv_run(&w.loop, UV_RUN_NOWAIT);
+    }
+    assert_int_equal(late.why.code, STATUS_DEADLINE_EXCEEDED);
+    assert_true(late.details.has_stamp);
+    start_put(&w, &hasty, SERVICE_ANSWER_MARGIN_MIN_MS); /* No time to wait at all. */
+    assert_int_equal(hasty.failed_count, 1);
+    assert_int_equal(hasty.why.code, STATUS_DEADLINE_EXCEEDED);
+    assert_int_equal(w.f.durability_stats.failed_count, 1);
+    close_worker(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers_and_failures),
+        cmocka_unit_test(test_durability_wait),
         cmocka_unit_test(test_wait_ends_with_may_miss),
         cmocka_unit_test(test_wait_ends_when_the_write_is_known),
         cmocka_unit_test(test_ended_calls_are_forgotten),

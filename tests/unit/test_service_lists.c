@@ -157,7 +157,7 @@ static void test_batch_put_and_get(void **state) {
     assert_null(out.items[1]->stamp);
     assert_true(out.items[2]->stamp->hlc > out.items[0]->stamp->hlc);
     in.durability = NOVAKMS__V1__DURABILITY__DURABILITY_ONE_PEER;
-    assert_failed(&f, CALL(&f, batch_put, batch_put_response, &in, &out), UNAVAILABLE);
+    assert_failed(&f, CALL(&f, batch_put, batch_put_response, &in, &out), FAILED_PRECONDITION);
     in.n_entries = 0;
     assert_failed(&f, CALL(&f, batch_put, batch_put_response, &in, &out), INVALID_ARGUMENT);
 
@@ -259,27 +259,6 @@ static void test_no_memory(void **state) {
     fixture_close(&f);
 }
 
-static void test_collector_frees_what_expired(void **state) {
-    (void)state;
-    struct fixture f;
-    fixture_open(&f);
-    for (unsigned i = 0; i < 200; i++) {
-        char key[32];
-        (void)snprintf(key, sizeof(key), "k%u", i);
-        const struct fixture_value arg = { key, "v", 1, 1000 };
-        assert_int_equal(fixture_put(&f, &arg, NULL), SERVICE_ANSWERED);
-    }
-    assert_false(service_kv_collect(f.shared.kv, FIXTURE_NOW_MS, 1000));
-    struct store_stats stats;
-    service_kv_stats(f.shared.kv, &stats);
-    assert_int_equal(stats.key_count, 200);
-    assert_true(service_kv_collect(f.shared.kv, FIXTURE_NOW_MS + 2000000, 64));
-    (void)service_kv_collect(f.shared.kv, FIXTURE_NOW_MS + 2000000, 10000);
-    service_kv_stats(f.shared.kv, &stats);
-    assert_int_equal(stats.key_count + stats.expired_count, 0);
-    fixture_close(&f);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_list_pages),
@@ -289,7 +268,6 @@ int main(void) {
         cmocka_unit_test(test_batch_get_is_bounded),
         cmocka_unit_test(test_largest_batch_get_is_bounded),
         cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_collector_frees_what_expired),
     };
     return cmocka_run_group_tests_name("service_lists", tests, NULL, NULL);
 }

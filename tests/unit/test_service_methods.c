@@ -229,20 +229,102 @@ static void test_durability_needs_peers(void **state) {
     Novakms__V1__PutRequest in = NOVAKMS__V1__PUT_REQUEST__INIT;
     in.key = fixture_text("k");
     in.value = fixture_text("v");
+    in.durability = NOVAKMS__V1__DURABILITY__DURABILITY_ONE_PEER;
     Novakms__V1__PutResponse out;
-    for (int durability = 1; durability <= 2; durability++) {
-        in.durability = (Novakms__V1__Durability)durability;
-        assert_failed(&f, CALL(&f, put, put_response, &in, &out), UNAVAILABLE);
-        assert_non_null(strstr(f.call.why.text, "no peers"));
-    }
+    assert_failed(&f, CALL(&f, put, put_response, &in, &out), FAILED_PRECONDITION);
+    assert_non_null(strstr(f.call.why.text, "nothing was stored"));
     Novakms__V1__DeleteRequest del = NOVAKMS__V1__DELETE_REQUEST__INIT;
     del.key = fixture_text("k");
-    del.durability = NOVAKMS__V1__DURABILITY__DURABILITY_QUORUM;
+    del.durability = NOVAKMS__V1__DURABILITY__DURABILITY_ONE_PEER;
     Novakms__V1__DeleteResponse del_out;
-    assert_failed(&f, CALL(&f, delete, delete_response, &del, &del_out), UNAVAILABLE);
+    assert_failed(&f, CALL(&f, delete, delete_response, &del, &del_out), FAILED_PRECONDITION);
     struct store_stats stats;
     service_kv_stats(f.shared.kv, &stats);
     assert_int_equal(stats.key_count + stats.tombstone_count, 0);
+    in.durability = NOVAKMS__V1__DURABILITY__DURABILITY_QUORUM;
+    assert_int_equal(CALL(&f, put, put_response, &in, &out), SERVICE_ANSWERED);
+    assert_non_null(out.stamp);
+    fixture_close(&f);
+}
+
+/* Calls go on where they were: nothing is written twice. */
+static void test_durability_waits(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    fixture_set_members(&f, 2);
+    Novakms__V1__PutRequest in = NOVAKMS__V1__PUT_REQUEST__INIT;
+    in.key = fixture_text("k");
+    in.value = fixture_text("v");
+    in.durability = NOVAKMS__V1__DURABILITY__DURABILITY_QUORUM;
+    Novakms__V1__PutResponse out;
+    assert_int_equal(CALL(&f, put, put_response, &in, &out), SERVICE_WAITS);
+    struct service_call call = f.call;
+    const struct store_stamp stamp = call.written.stamp;
+    assert_int_equal(call.written.count, 1);
+    assert_int_equal(service_put(&f.worker, &call, &in, &out), SERVICE_WAITS);
+    call.is_over = true;
+    assert_int_equal(service_put(&f.worker, &call, &in, &out), SERVICE_FAILED);
+    assert_int_equal(call.why.code, STATUS_DEADLINE_EXCEEDED);
+    assert_non_null(strstr(call.why.text, "stored here and on 0 peers"));
+    assert_int_equal(store_stamp_compare(&call.stamp, &stamp), 0);
+    (void)fixture_pull(&f, 2, &stamp);
+    call.why.code = STATUS_OK;
+    assert_int_equal(service_put(&f.worker, &call, &in, &out), SERVICE_ANSWERED);
+    assert_int_equal(out.stamp->hlc, stamp.hlc);
+    struct store_stats stats;
+    service_kv_stats(f.shared.kv, &stats);
+    assert_int_equal(stats.key_count, 1);
+
+    Novakms__V1__DeleteRequest del = NOVAKMS__V1__DELETE_REQUEST__INIT;
+    del.key = in.key;
+    del.durability = NOVAKMS__V1__DURABILITY__DURABILITY_ONE_PEER;
+    Novakms__V1__DeleteResponse del_out;
+    assert_int_equal(CALL(&f, delete, delete_response, &del, &del_out), SERVICE_WAITS);
+    call = f.call;
+    (void)fixture_pull(&f, 1, &call.written.stamp);
+    assert_int_equal(service_delete(&f.worker, &call, &del, &del_out), SERVICE_ANSWERED);
+    assert_true(del_out.existed);
+    fixture_close(&f);
+}
+
+/* The items that were stored fail; the others keep what was wrong with them. */
+static void test_batch_durability(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    fixture_set_members(&f, 2);
+    Novakms__V1__BatchPutEntry entries[3];
+    Novakms__V1__BatchPutEntry *list[3] = { &entries[0], &entries[1], &entries[2] };
+    for (size_t i = 0; i < 3; i++) {
+        novakms__v1__batch_put_entry__init(&entries[i]);
+        entries[i].key = fixture_text(i == 0 ? "a" : i == 1 ? "" : "c");
+        entries[i].value = fixture_text("v");
+    }
+    Novakms__V1__BatchPutRequest in = NOVAKMS__V1__BATCH_PUT_REQUEST__INIT;
+    in.n_entries = 3;
+    in.entries = list;
+    in.durability = NOVAKMS__V1__DURABILITY__DURABILITY_ONE_PEER;
+    Novakms__V1__BatchPutResponse out;
+    assert_int_equal(CALL(&f, batch_put, batch_put_response, &in, &out), SERVICE_WAITS);
+    struct service_call call = f.call;
+    assert_int_equal(call.written.count, 2);
+    call.is_over = true;
+    assert_int_equal(service_batch_put(&f.worker, &call, &in, &out), SERVICE_ANSWERED);
+    assert_int_equal(out.items[0]->status->code, STATUS_DEADLINE_EXCEEDED);
+    assert_int_equal(out.items[1]->status->code, STATUS_INVALID_ARGUMENT);
+    assert_int_equal(out.items[2]->status->code, STATUS_DEADLINE_EXCEEDED);
+    assert_non_null(out.items[2]->stamp);
+
+    assert_int_equal(CALL(&f, batch_put, batch_put_response, &in, &out), SERVICE_WAITS);
+    call = f.call;
+    (void)fixture_pull(&f, 1, &call.written.stamp);
+    assert_int_equal(service_batch_put(&f.worker, &call, &in, &out), SERVICE_ANSWERED);
+    assert_int_equal(out.items[0]->status->code, STATUS_OK);
+    in.n_entries = 2;
+    in.entries = list + 1;
+    entries[2].key = fixture_text(""); /* Nothing is stored: there is nothing to wait for. */
+    assert_int_equal(CALL(&f, batch_put, batch_put_response, &in, &out), SERVICE_ANSWERED);
     fixture_close(&f);
 }
 
@@ -461,7 +543,7 @@ static void test_who_am_i(void **state) {
 }
 
 int main(void) {
-    struct CMUnitTest tests[TEST_ROWS(derive_rows) + 15];
+    struct CMUnitTest tests[TEST_ROWS(derive_rows) + 17];
     size_t count = 0;
     TEST_ADD_ROWS(tests, count, test_derive, derive_rows);
     const struct CMUnitTest others[] = {
@@ -472,6 +554,8 @@ int main(void) {
         cmocka_unit_test(test_key_sizes),
         cmocka_unit_test(test_time_to_live),
         cmocka_unit_test(test_durability_needs_peers),
+        cmocka_unit_test(test_durability_waits),
+        cmocka_unit_test(test_batch_durability),
         cmocka_unit_test(test_apps_are_apart),
         cmocka_unit_test(test_ciphertexts_cannot_be_moved),
         cmocka_unit_test(test_values_are_sealed),
