@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -62,6 +63,16 @@ class B32(bytes):
 
 def calldata(signature, *values):
     return "0x" + (keccak256(signature.encode())[:4] + encode(*values)).hex()
+
+
+def free_port():
+    """For a port that must be known before its server starts. The kernel gives it to nobody else: its
+    own choices are from 32768 on."""
+    while True:
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            port = random.randrange(10000, 32768)
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 def post(url, value):
