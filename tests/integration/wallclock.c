@@ -25,31 +25,31 @@ __attribute__((constructor)) static void open_file(void) {
 }
 
 /* The system call, not the next clock_gettime: a sanitizer's may call this one back. */
-int clock_gettime(clockid_t id, struct timespec *out) {
-    if (syscall(SYS_clock_gettime, id, out) != 0) {
+int clock_gettime(clockid_t clock_id, struct timespec *tp) {
+    if (syscall(SYS_clock_gettime, clock_id, tp) != 0) {
         return -1;
     }
-    if ((id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE) && ahead_s != NULL) {
-        out->tv_sec += (time_t)*ahead_s;
+    if ((clock_id == CLOCK_REALTIME || clock_id == CLOCK_REALTIME_COARSE) && ahead_s != NULL) {
+        tp->tv_sec += (time_t)*ahead_s;
     }
     return 0;
 }
 
-int gettimeofday(struct timeval *out, void *zone) {
+int gettimeofday(struct timeval *tv, void *tz) {
     struct timespec now = { 0 };
-    (void)zone;
+    (void)tz;
     if (clock_gettime(CLOCK_REALTIME, &now) != 0) {
         return -1;
     }
-    *out = (struct timeval){ now.tv_sec, now.tv_nsec / 1000 };
+    *tv = (struct timeval){ now.tv_sec, now.tv_nsec / 1000 };
     return 0;
 }
 
-time_t time(time_t *out) {
+time_t time(time_t *timer) {
     struct timespec now = { 0 };
     (void)clock_gettime(CLOCK_REALTIME, &now);
-    if (out != NULL) {
-        *out = now.tv_sec;
+    if (timer != NULL) {
+        *timer = now.tv_sec;
     }
     return now.tv_sec;
 }
