@@ -65,6 +65,8 @@ static RC make_replica(struct node *node) {
         .clock_skew_ms = (uint32_t)config->clock_skew_max_ms,
         .head_lag_max = HEAD_LAG_MAX,
         .compact_after_ms = config->tombstone_retention_ms + config->clock_skew_max_ms,
+        .members_age_max_ms =
+            node->cfg->is_on_chain ? (uint32_t)config->registry_cache_ttl_s * 1000 : 0,
     };
     return replica_init(&node->replica, &cfg);
 }

@@ -73,6 +73,7 @@ void check_held(struct world *w, struct machine *m, uint64_t app_id, struct span
                    time_of(&held), time_of(&w->collected[m->secret][cell]));
     }
     m->best[cell] = held;
+    TRACE(w, "n%u has write %d", m->idx, (int)(write - w->writes));
 }
 
 void check_collected(struct world *w, struct machine *m) {
@@ -193,13 +194,24 @@ void check_in_service(struct world *w, struct machine *m) {
     }
 }
 
-static void check_kept(struct world *w, struct machine *m) {
+static bool is_anywhere(struct world *w, const struct write *write) {
+    for (size_t i = 0; i < w->machine_count; i++) {
+        struct machine *m = &w->machines[i];
+        if (m->is_up && m->is_serving && has_or_had(w, m, write)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* After all nodes have converged, so that what one has is what all have, or what is dead. */
+static void check_kept(struct world *w, uint32_t secret) {
     for (size_t i = 0; i < w->write_count; i++) {
         struct write *write = &w->writes[i];
-        if (!write->is_tracked || write->secret != m->secret) {
+        if (!write->is_tracked || write->secret != secret) {
             continue;
         }
-        if (has_or_had(w, m, write)) {
+        if (is_anywhere(w, write)) {
             world_count(w, TALLY_QUORUM_KEPT);
             continue;
         }
@@ -288,9 +300,13 @@ static bool is_same(struct world *w, struct machine *a, struct machine *b, char 
     for (unsigned cell = 0; cell < CELL_COUNT; cell++) {
         struct store_stamp x = held_stamp(a, cell);
         struct store_stamp y = held_stamp(b, cell);
-        const struct write *write =
-            compare(&x, &y) == 0 ? NULL : check_find_write(w, compare(&x, &y) > 0 ? &x : &y);
-        if (write != NULL && !check_is_dead(write, EPOCH_MS + w->now_ms - SKEW_MS)) {
+        int order = compare(&x, &y);
+        const struct store_stamp *less = order < 0 ? &x : &y;
+        const struct write *write = check_find_write(w, order < 0 ? &y : &x);
+        /* What is dead may have been collected at one of them. */
+        bool may_differ = store_stamp_is_none(less) && write != NULL &&
+                          check_is_dead(write, EPOCH_MS + w->now_ms - SKEW_MS);
+        if (order != 0 && !may_differ) {
             (void)snprintf(why, 200, "n%u and n%u differ in cell %u", a->idx, b->idx, cell);
             return false;
         }
@@ -338,7 +354,7 @@ void check_end(struct world *w) {
             node_tally(w, m);
         }
     }
-    check_kept(w, any_serving(w));
+    check_kept(w, any_serving(w)->secret);
 }
 
 bool check_nothing_dead(struct world *w) {

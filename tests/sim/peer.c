@@ -195,10 +195,19 @@ static void read_log(struct machine *m, struct message *page) {
 
 /* Takes page. */
 void peer_read(struct world *w, struct machine *m, struct message *page) {
-    read_log(m, page);
-    message_give(w, page->origin);
-    page->origin = NULL;
-    deliver(w, m, page);
+    struct message *request = page->origin;
+    /* The store may have been emptied since the page was begun: what is in it now is not what the
+     * page's vector says. */
+    if (span_equal((struct span){ page->page.state.incarnation, STORE_WRITER_BYTES },
+                   (struct span){ store_writer(m->store), STORE_WRITER_BYTES })) {
+        read_log(m, page);
+        page->origin = NULL;
+        deliver(w, m, page);
+    } else {
+        refuse(w, request, true);
+        message_give(w, page);
+    }
+    message_give(w, request);
 }
 
 static void park(struct world *w, struct machine *m, struct message *request) {
@@ -358,7 +367,11 @@ static void check_records(struct world *w, struct machine *m, const struct messa
 
 static void end_page(struct world *w, struct machine *m, struct call *call) {
     struct replica_now now = node_now(w, m);
-    replica_page_end(m->replica, m->store, call->ticket, &call->page->page, &now);
+    const struct replica_page *page = &call->page->page;
+    TRACE(w, "n%u has merged %zu records of n%u from %llu to %llu%s", m->idx,
+          call->page->record_count, call->to, (unsigned long long)page->from,
+          (unsigned long long)page->next, page->more ? "" : ", the last");
+    replica_page_end(m->replica, m->store, call->ticket, page, &now);
     close_call(w, call);
     node_changed(w, m);
     node_hurry(w, m);
