@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "base/status.h"
+#include "http/process.h"
 
 /* Names, methods, codes and reasons are ours: none needs escaping. */
 static void head(struct http_text *body, const char *name, const char *type, const char *help) {
@@ -37,8 +38,40 @@ static void write_node(const struct http_node *node, const struct service_snapsh
           now->is_operator },
         { "cluster_instances", "gauge", "Members of the cluster in the registry.",
           now->member_count },
+        { "tls_not_after_seconds", "gauge",
+          "Unix time until which the TLS credential counts; 0: there is none.",
+          now->tls_not_after_unix_s },
+        { "tls_lifetime_seconds", "gauge", "TLS_LIFETIME_SECONDS.", cfg->tls_lifetime_s },
     };
     write_samples(body, samples, sizeof(samples) / sizeof(samples[0]));
+    head(body, "unix_time_seconds", "gauge", "The date that the node goes by.");
+    http_text_printf(body, "nova_kms_unix_time_seconds %" PRIu64 ".%03" PRIu64 "\n",
+                     now->unix_ms / 1000, now->unix_ms % 1000);
+    head(body, "gate_closed", "gauge", "Whether that keeps the node out of service.");
+    for (unsigned gate = 0; gate < SERVICE_GATE_COUNT; gate++) {
+        http_text_printf(body, "nova_kms_gate_closed{gate=\"%s\"} %d\n", service_gate_name(gate),
+                         (int)service_readiness_is_closed(cfg->readiness, gate));
+    }
+}
+
+/* What cannot be read is left out. */
+static void write_process(struct http_text *body) {
+    struct http_process process;
+    http_process_read(&process);
+    head(body, "cpu_seconds_total", "counter", "CPU time of all threads.");
+    http_text_printf(body, "nova_kms_cpu_seconds_total %" PRIu64 ".%06" PRIu64 "\n",
+                     process.cpu_us / 1000000, process.cpu_us % 1000000);
+    const struct sample samples[] = {
+        { "memory_resident_bytes", "gauge", "Memory of this process.", process.resident_bytes },
+        { "memory_available_bytes", "gauge", "What the machine could still give.",
+          process.available_bytes },
+        { "memory_total_bytes", "gauge", "What the machine has.", process.total_bytes },
+    };
+    for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++) {
+        if (samples[i].value > 0) {
+            write_samples(body, &samples[i], 1);
+        }
+    }
 }
 
 static void write_store(const struct http_node *node, const struct service_snapshot *now,
@@ -52,6 +85,8 @@ static void write_store(const struct http_node *node, const struct service_snaps
         { "store_expired_keys", "gauge", "Expired values that are not collected yet.",
           store->expired_count },
         { "store_bytes", "gauge", "Memory charged to quotas.", store->bytes },
+        { "store_app_bytes_peak", "gauge", "The same of the app that uses most.",
+          store->app_bytes_peak },
         { "store_limit_bytes", "gauge", "MAX_STORE_BYTES.", cfg->total_bytes_max },
         { "store_app_limit_bytes", "gauge", "MAX_APP_STORAGE.", cfg->app_bytes_max },
         { "store_writers", "gauge", "Writers in the version vector.", store->writer_count },
@@ -183,6 +218,7 @@ void http_write_metrics(struct http_node *node, const struct service_snapshot *n
     struct net_stats net = { 0 };
     net_server_stats(node->server, &net);
     write_node(node, now, body);
+    write_process(body);
     write_store(node, now, body);
     write_net(&net, body);
     write_auth(node, body);

@@ -94,6 +94,8 @@ static RC make_status(struct node *node) {
         .chain_id = config->chain_id,
         .kms_app_id = config->kms_app_id,
         .started_at_ms = node->started_at_ms,
+        .clock = &node->clock,
+        .tls_lifetime_s = config->tls_lifetime_s,
     };
     memcpy(cfg.master_hash, node->masters[0].hash, sizeof(cfg.master_hash));
     TRY(service_status_init(&node->status, &cfg));

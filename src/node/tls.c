@@ -203,6 +203,7 @@ static void renew_cb(uv_timer_t *timer) {
 void node_tls_renew(struct node *node) {
     node_set_gate(node, SERVICE_GATE_IDENTITY, "the TLS credential of the wallet is being made");
     node->not_after_unix_s = 0; /* The one in use is of no wallet that counts. */
+    service_status_set_tls(node->status, 0);
     if (node->renewing) {
         node->renew_again = true;
     } else {
@@ -212,6 +213,7 @@ void node_tls_renew(struct node *node) {
 
 void node_tls_watch(struct node *node, struct tls_config *in_use) {
     node->not_after_unix_s = identity_credential_not_after_unix_s(tls_config_credential(in_use));
+    service_status_set_tls(node->status, node->not_after_unix_s);
     uint64_t ahead_s = node->cfg->config->tls_lifetime_s - BACKDATE_S;
     set_renew_timer(node, ahead_s * 1000 / 2);
 }

@@ -51,6 +51,21 @@ bool service_readiness_reason(struct service_readiness *readiness,
     return text[0] == '\0';
 }
 
+bool service_readiness_is_closed(const struct service_readiness *readiness,
+                                 enum service_gate gate) {
+    return (atomic_load_explicit(&readiness->closed, memory_order_relaxed) & (1U << gate)) != 0;
+}
+
+const char *service_gate_name(enum service_gate gate) {
+    static const char *const names[] = {
+#define GATE_NAME(name, text) text,
+        SERVICE_GATE_MAP(GATE_NAME)
+#undef GATE_NAME
+    };
+    ASSERT(gate < SERVICE_GATE_COUNT);
+    return names[gate];
+}
+
 bool service_readiness_allows(const struct service_readiness *readiness) {
     unsigned closed = atomic_load_explicit(&readiness->closed, memory_order_acquire);
     return (closed & ~(1U << SERVICE_GATE_STOPPING)) == 0;

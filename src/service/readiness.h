@@ -12,17 +12,21 @@
 
 #define SERVICE_REASON_BYTES 200
 
-enum service_gate {
-    SERVICE_GATE_STOPPING, /* Calls in flight go on; everything else stops everything. */
-    SERVICE_GATE_STARTING,
-    SERVICE_GATE_CLOCK,
-    SERVICE_GATE_BOOTSTRAP, /* Membership and the master secret, in a node on chain. */
-    SERVICE_GATE_REPLICA, /* The other members' data is here, and the node is not far behind them. */
-    SERVICE_GATE_IDENTITY,
-    SERVICE_GATE_REGISTRY,
-    SERVICE_GATE_MEMORY,
-};
-#define SERVICE_GATE_COUNT 8
+/* STOPPING: calls in flight go on; everything else stops everything. BOOTSTRAP: membership and the
+ * master secret, in a node on chain. REPLICA: the other members' data is here, and the node is not far
+ * behind them. The names are the labels of a metric. */
+#define SERVICE_GATE_MAP(X)   \
+    X(STOPPING, "stopping")   \
+    X(STARTING, "starting")   \
+    X(CLOCK, "clock")         \
+    X(BOOTSTRAP, "bootstrap") \
+    X(REPLICA, "replica")     \
+    X(IDENTITY, "identity")   \
+    X(REGISTRY, "registry")   \
+    X(MEMORY, "memory")
+#define SERVICE_GATE_ENUM(name, text) SERVICE_GATE_##name,
+enum service_gate { SERVICE_GATE_MAP(SERVICE_GATE_ENUM) SERVICE_GATE_COUNT };
+#undef SERVICE_GATE_ENUM
 
 /* Embedded; one lock, taken only when a gate moves or a reason is asked for. */
 struct service_readiness {
@@ -42,5 +46,9 @@ bool service_readiness_set(struct service_readiness *readiness, enum service_gat
 /* Whether all gates are open. text gets the reason, empty when they are. */
 bool service_readiness_reason(struct service_readiness *readiness,
                               char text[static SERVICE_REASON_BYTES]);
+/* Whether that gate is closed. */
+bool service_readiness_is_closed(const struct service_readiness *readiness, enum service_gate gate);
+/* "clock" */
+const char *service_gate_name(enum service_gate gate);
 /* Whether calls may run: all gates but STOPPING are open. One atomic read. */
 bool service_readiness_allows(const struct service_readiness *readiness);

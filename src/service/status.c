@@ -2,10 +2,12 @@
 #include "service/status.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 struct service_status {
     struct service_status_cfg cfg;
+    atomic_uint_least64_t tls_not_after_unix_s;
     pthread_mutex_t mutex; /* Guards the rest. */
     struct wallet wallet;
     uint8_t master_hash[SERVICE_HASH_BYTES];
@@ -56,6 +58,10 @@ void service_status_set_master_hash(struct service_status *status,
     (void)pthread_mutex_unlock(&status->mutex);
 }
 
+void service_status_set_tls(struct service_status *status, uint64_t not_after_unix_s) {
+    atomic_store_explicit(&status->tls_not_after_unix_s, not_after_unix_s, memory_order_relaxed);
+}
+
 const struct service_status_cfg *service_status_cfg(const struct service_status *status) {
     return &status->cfg;
 }
@@ -78,6 +84,9 @@ void service_status_read(struct service_status *status, uint64_t now_ms,
     *out = (struct service_snapshot){ 0 };
     out->serving = service_readiness_reason(status->cfg.readiness, out->reason);
     out->uptime_ms = now_ms - status->cfg.started_at_ms;
+    out->unix_ms = service_clock_unix_ms(status->cfg.clock, now_ms);
+    out->tls_not_after_unix_s =
+        atomic_load_explicit(&status->tls_not_after_unix_s, memory_order_relaxed);
     read_guarded(status, out);
     service_kv_writer(status->cfg.kv, out->writer);
     service_kv_stats(status->cfg.kv, &out->store);

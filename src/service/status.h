@@ -4,6 +4,7 @@
 #pragma once
 
 #include "registry/registry.h"
+#include "service/clock.h"
 #include "service/kv.h"
 #include "service/readiness.h"
 
@@ -20,6 +21,8 @@ struct service_status_cfg {
     uint64_t kms_app_id;
     uint8_t master_hash[SERVICE_HASH_BYTES];
     uint64_t started_at_ms; /* Monotonic. */
+    const struct service_clock *clock;
+    uint64_t tls_lifetime_s; /* Of the credential, when it is made. */
 };
 
 struct service_status; /* Opaque. */
@@ -38,12 +41,17 @@ void service_status_set_wallet(struct service_status *status, const struct walle
 void service_status_set_master_hash(struct service_status *status,
                                     const uint8_t hash[static SERVICE_HASH_BYTES]);
 
+/* Until when the TLS credential in use counts; 0: there is none. */
+void service_status_set_tls(struct service_status *status, uint64_t not_after_unix_s);
+
 struct service_snapshot {
     struct wallet wallet;
     uint8_t master_hash[SERVICE_HASH_BYTES];
     bool serving;
     char reason[SERVICE_REASON_BYTES]; /* Empty when serving. */
     uint64_t uptime_ms;
+    uint64_t unix_ms; /* The date that requests use. */
+    uint64_t tls_not_after_unix_s;
     bool is_operator; /* Whether the node itself is among the members. */
     uint64_t member_count;
     uint8_t writer[STORE_WRITER_BYTES];

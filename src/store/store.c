@@ -110,6 +110,9 @@ static void add_app(struct store_stats *sum, const struct app *app) {
     sum->key_count += app->key_count;
     sum->tombstone_count += app->tombstone_count;
     sum->expired_count += app->expired_count;
+    if (app->bytes > sum->app_bytes_peak) {
+        sum->app_bytes_peak = app->bytes;
+    }
 }
 
 void store_stats(const struct store *s, struct store_stats *out) {

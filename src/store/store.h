@@ -308,6 +308,7 @@ struct store_stats {
     uint64_t tombstone_count; /* Deleted, not collected yet. */
     uint64_t expired_count;   /* Values whose bytes were freed, not collected yet. */
     uint64_t bytes;           /* As the limits count them. */
+    uint64_t app_bytes_peak;  /* Of the namespace that has the most, as its limit counts them. */
     uint64_t writer_count;
     uint64_t conflict_count; /* Since the start, as all below. */
     uint64_t removed_count;

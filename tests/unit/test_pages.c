@@ -43,6 +43,7 @@ static uint64_t now_ms(void) {
 
 struct site {
     struct service_readiness readiness;
+    struct service_clock clock;
     struct service_kv *kv;
     struct service_status *status;
     struct http_node node;
@@ -73,7 +74,10 @@ static void open_site(struct site *site) {
                                       .chain_id = 84532,
                                       .kms_app_id = 49,
                                       .master_hash = { 0xfe },
-                                      .started_at_ms = 1000 };
+                                      .started_at_ms = 1000,
+                                      .clock = &site->clock,
+                                      .tls_lifetime_s = 600 };
+    service_clock_init(&site->clock, 5000, 60000, 1000000);
     assert_ok(service_status_init(&site->status, &cfg));
     struct registry_members *members = calloc(1, sizeof(*members));
     assert_non_null(members);
@@ -193,6 +197,7 @@ static void test_metrics(void **state) {
     (void)state;
     struct site site;
     open_site(&site);
+    service_status_set_tls(site.status, 1700);
     assert_int_equal(fetch(&site, HTTP_PAGE_METRICS), 200);
     assert_int_equal(strncmp(site.content_type, "text/plain", 10), 0);
     const char *text = (const char *)site.body.ptr;
@@ -202,6 +207,16 @@ static void test_metrics(void **state) {
         "\nnova_kms_operator 1\n",
         "\nnova_kms_cluster_instances 2\n",
         "\nnova_kms_store_keys 1\n",
+        "\nnova_kms_store_app_bytes_peak ",
+        "\nnova_kms_tls_not_after_seconds 1700\n",
+        "\nnova_kms_tls_lifetime_seconds 600\n",
+        "\nnova_kms_unix_time_seconds 1001.500\n",
+        "\nnova_kms_gate_closed{gate=\"starting\"} 1\n",
+        "\nnova_kms_gate_closed{gate=\"clock\"} 0\n",
+        "\nnova_kms_cpu_seconds_total ",
+        "\nnova_kms_memory_resident_bytes ",
+        "\nnova_kms_memory_total_bytes ",
+        "\nnova_kms_memory_available_bytes ",
         "\nnova_kms_connections 3\n",
         "\nnova_kms_registry_lookups_total 11\n",
         "\nnova_kms_auth_pinned_entries 1\n",

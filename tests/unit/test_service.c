@@ -65,6 +65,9 @@ static void test_readiness_gives_the_first_reason(void **state) {
     assert_false(service_readiness_reason(&r, text));
     assert_string_equal(text, "the node is starting");
     assert_false(service_readiness_allows(&r));
+    assert_true(service_readiness_is_closed(&r, SERVICE_GATE_STARTING));
+    assert_false(service_readiness_is_closed(&r, SERVICE_GATE_REGISTRY));
+    assert_string_equal(service_gate_name(SERVICE_GATE_MEMORY), "memory");
     assert_false(service_readiness_set(&r, SERVICE_GATE_REGISTRY, "registry"));
     assert_true(service_readiness_set(&r, SERVICE_GATE_STARTING, NULL));
     assert_false(service_readiness_reason(&r, text));

@@ -236,6 +236,8 @@ static void test_quota_app(void **state) {
     assert_int_equal(try_delete(s, 1, "c", NOW), STORE_REFUSED_APP_BYTES);
     assert_int_equal(try_put(s, 1, "b", 100), STORE_REFUSED_NONE);
     assert_int_equal(try_put(s, 2, "b", 100), STORE_REFUSED_NONE); /* Another app. */
+    store_stats(s, &stats);
+    assert_int_equal(stats.app_bytes_peak, 2 * (STORE_RECORD_BYTES + 1 + 100));
     assert_int_equal(try_delete(s, 1, "a", NOW), STORE_REFUSED_NONE);
     assert_int_equal(try_put(s, 1, "b", 200), STORE_REFUSED_NONE);
     store_close(&s);
