@@ -5,23 +5,18 @@
 
 #include "base/status.h"
 #include "http/process.h"
+#include "http/replication.h"
 
 /* Names, methods, codes and reasons are ours: none needs escaping. */
-static void head(struct http_text *body, const char *name, const char *type, const char *help) {
+void http_metric_head(struct http_text *body, const char *name, const char *type,
+                      const char *help) {
     http_text_printf(body, "# HELP nova_kms_%s %s\n# TYPE nova_kms_%s %s\n", name, help, name,
                      type);
 }
 
-struct sample {
-    const char *name;
-    const char *type;
-    const char *help;
-    uint64_t value;
-};
-
-static void write_samples(struct http_text *body, const struct sample *samples, size_t count) {
+void http_write_samples(struct http_text *body, const struct http_sample *samples, size_t count) {
     for (size_t i = 0; i < count; i++) {
-        head(body, samples[i].name, samples[i].type, samples[i].help);
+        http_metric_head(body, samples[i].name, samples[i].type, samples[i].help);
         http_text_printf(body, "nova_kms_%s %" PRIu64 "\n", samples[i].name, samples[i].value);
     }
 }
@@ -29,9 +24,9 @@ static void write_samples(struct http_text *body, const struct sample *samples, 
 static void write_node(const struct http_node *node, const struct service_snapshot *now,
                        struct http_text *body) {
     const struct service_status_cfg *cfg = service_status_cfg(node->status);
-    head(body, "build_info", "gauge", "The version, as a label.");
+    http_metric_head(body, "build_info", "gauge", "The version, as a label.");
     http_text_printf(body, "nova_kms_build_info{version=\"%s\"} 1\n", cfg->version);
-    const struct sample samples[] = {
+    const struct http_sample samples[] = {
         { "serving", "gauge", "Whether the node serves keys and data.", now->serving },
         { "uptime_seconds", "gauge", "Time since the node started.", now->uptime_ms / 1000 },
         { "operator", "gauge", "Whether the registry lists this node as a member.",
@@ -43,11 +38,11 @@ static void write_node(const struct http_node *node, const struct service_snapsh
           now->tls_not_after_unix_s },
         { "tls_lifetime_seconds", "gauge", "TLS_LIFETIME_SECONDS.", cfg->tls_lifetime_s },
     };
-    write_samples(body, samples, sizeof(samples) / sizeof(samples[0]));
-    head(body, "unix_time_seconds", "gauge", "The date that the node goes by.");
+    http_write_samples(body, samples, sizeof(samples) / sizeof(samples[0]));
+    http_metric_head(body, "unix_time_seconds", "gauge", "The date that the node goes by.");
     http_text_printf(body, "nova_kms_unix_time_seconds %" PRIu64 ".%03" PRIu64 "\n",
                      now->unix_ms / 1000, now->unix_ms % 1000);
-    head(body, "gate_closed", "gauge", "Whether that keeps the node out of service.");
+    http_metric_head(body, "gate_closed", "gauge", "Whether that keeps the node out of service.");
     for (unsigned gate = 0; gate < SERVICE_GATE_COUNT; gate++) {
         http_text_printf(body, "nova_kms_gate_closed{gate=\"%s\"} %d\n", service_gate_name(gate),
                          (int)service_readiness_is_closed(cfg->readiness, gate));
@@ -58,10 +53,10 @@ static void write_node(const struct http_node *node, const struct service_snapsh
 static void write_process(struct http_text *body) {
     struct http_process process;
     http_process_read(&process);
-    head(body, "cpu_seconds_total", "counter", "CPU time of all threads.");
+    http_metric_head(body, "cpu_seconds_total", "counter", "CPU time of all threads.");
     http_text_printf(body, "nova_kms_cpu_seconds_total %" PRIu64 ".%06" PRIu64 "\n",
                      process.cpu_us / 1000000, process.cpu_us % 1000000);
-    const struct sample samples[] = {
+    const struct http_sample samples[] = {
         { "memory_resident_bytes", "gauge", "Memory of this process.", process.resident_bytes },
         { "memory_available_bytes", "gauge", "What the machine could still give.",
           process.available_bytes },
@@ -69,7 +64,7 @@ static void write_process(struct http_text *body) {
     };
     for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++) {
         if (samples[i].value > 0) {
-            write_samples(body, &samples[i], 1);
+            http_write_samples(body, &samples[i], 1);
         }
     }
 }
@@ -78,7 +73,7 @@ static void write_store(const struct http_node *node, const struct service_snaps
                         struct http_text *body) {
     const struct store_stats *store = &now->store;
     const struct store_cfg *cfg = service_kv_cfg(service_status_cfg(node->status)->kv);
-    const struct sample samples[] = {
+    const struct http_sample samples[] = {
         { "store_namespaces", "gauge", "Apps that have records.", store->namespace_count },
         { "store_keys", "gauge", "Keys that hold a value.", store->key_count },
         { "store_tombstones", "gauge", "Deletes that are remembered.", store->tombstone_count },
@@ -95,8 +90,9 @@ static void write_store(const struct http_node *node, const struct service_snaps
         { "store_collected_records_total", "counter", "Deleted and expired records removed.",
           store->removed_count },
     };
-    write_samples(body, samples, sizeof(samples) / sizeof(samples[0]));
-    head(body, "store_merge_refusals_total", "counter", "Records of peers that were refused.");
+    http_write_samples(body, samples, sizeof(samples) / sizeof(samples[0]));
+    http_metric_head(body, "store_merge_refusals_total", "counter",
+                     "Records of peers that were refused.");
     for (unsigned i = STORE_REFUSED_NONE + 1; i < STORE_REFUSAL_COUNT; i++) {
         http_text_printf(body, "nova_kms_store_merge_refusals_total{reason=\"%s\"} %" PRIu64 "\n",
                          store_refusal_name(i), store->refused_counts[i]);
@@ -104,7 +100,8 @@ static void write_store(const struct http_node *node, const struct service_snaps
 }
 
 static void write_calls(const struct net_stats *net, struct http_text *body) {
-    head(body, "calls_total", "counter", "Calls that ended, by method and status code.");
+    http_metric_head(body, "calls_total", "counter",
+                     "Calls that ended, by method and status code.");
     for (size_t i = 0; i < net->method_count; i++) {
         for (uint32_t code = 0; code < NET_STATUS_COUNT; code++) {
             if (code == STATUS_OK || net->methods[i].count[code] > 0) {
@@ -134,7 +131,7 @@ static void write_latency(const struct net_method_stats *method, struct http_tex
 }
 
 static void write_net(const struct net_stats *net, struct http_text *body) {
-    const struct sample samples[] = {
+    const struct http_sample samples[] = {
         { "calls_in_flight", "gauge", "Calls that have not ended.", net->calls_in_flight },
         { "connections", "gauge", "Open connections on the TLS port.", net->conn_count },
         { "connections_total", "counter", "Connections whose handshake succeeded.",
@@ -152,15 +149,15 @@ static void write_net(const struct net_stats *net, struct http_text *body) {
         { "connection_buffer_bytes", "gauge", "Memory in connections' buffers.",
           net->buffered_bytes },
     };
-    write_samples(body, samples, sizeof(samples) / sizeof(samples[0]));
-    head(body, "handshakes_total", "counter", "TLS handshakes that ended, by how.");
+    http_write_samples(body, samples, sizeof(samples) / sizeof(samples[0]));
+    http_metric_head(body, "handshakes_total", "counter", "TLS handshakes that ended, by how.");
     for (size_t i = 0; i < NET_HANDSHAKE_COUNT; i++) {
         http_text_printf(body, "nova_kms_handshakes_total{result=\"%s\"} %" PRIu64 "\n",
                          net_handshake_names[i], net->handshakes[i]);
     }
     write_calls(net, body);
-    head(body, "call_duration_seconds", "histogram",
-         "Time from a request's arrival to its answer.");
+    http_metric_head(body, "call_duration_seconds", "histogram",
+                     "Time from a request's arrival to its answer.");
     for (size_t i = 0; i < net->method_count; i++) {
         write_latency(&net->methods[i], body);
     }
@@ -168,8 +165,9 @@ static void write_net(const struct net_stats *net, struct http_text *body) {
 
 static void write_revocations(const struct auth_view_stats *view, struct http_text *body) {
     static const char name[] = "nova_kms_revocation_seconds";
-    head(body, "revocation_seconds", "histogram",
-         "Time from the last block at which a connected caller was valid to its refusal.");
+    http_metric_head(
+        body, "revocation_seconds", "histogram",
+        "Time from the last block at which a connected caller was valid to its refusal.");
     uint64_t count = 0;
     for (size_t i = 0; i < AUTH_REVOCATION_BOUND_COUNT; i++) {
         count += view->revocation_counts[i];
@@ -188,7 +186,7 @@ static void write_auth(const struct http_node *node, struct http_text *body) {
     struct registry_service_stats registry = { 0 };
     node->auth_stats(node->ctx, &view);
     registry_service_stats(node->registry, &registry);
-    const struct sample samples[] = {
+    const struct http_sample samples[] = {
         { "auth_entries", "gauge", "Wallets known, over all workers.", view.entry_count },
         { "auth_pinned_entries", "gauge", "Of those, wallets with an open connection.",
           view.pinned_count },
@@ -209,7 +207,7 @@ static void write_auth(const struct http_node *node, struct http_text *body) {
         { "registry_refused_questions_total", "counter", "Questions refused: too many at once.",
           registry.refused_count },
     };
-    write_samples(body, samples, sizeof(samples) / sizeof(samples[0]));
+    http_write_samples(body, samples, sizeof(samples) / sizeof(samples[0]));
     write_revocations(&view, body);
 }
 
@@ -222,4 +220,5 @@ void http_write_metrics(struct http_node *node, const struct service_snapshot *n
     write_store(node, now, body);
     write_net(&net, body);
     write_auth(node, body);
+    http_write_replication(node, body);
 }

@@ -7,6 +7,7 @@
 
 #include "base/hex.h"
 #include "http/metrics.h"
+#include "http/replication.h"
 
 static void append_json(struct http_text *body, json_t *json) {
     char *text = json == NULL ? NULL : json_dumps(json, JSON_COMPACT);
@@ -50,14 +51,15 @@ static json_t *data_store_object(const struct service_snapshot *now) {
         (json_int_t)now->store.tombstone_count, "conflicts", (json_int_t)now->store.conflict_count);
 }
 
-static void write_status(const struct service_status_cfg *cfg, const struct service_snapshot *now,
+static void write_status(const struct http_node *node, const struct service_snapshot *now,
                          struct http_text *body) {
-    append_json(body, json_pack("{s:s,s:s,s:s,s:I,s:o,s:{s:I},s:o}", "status",
+    const struct service_status_cfg *cfg = service_status_cfg(node->status);
+    append_json(body, json_pack("{s:s,s:s,s:s,s:I,s:o,s:o,s:o}", "status",
                                 now->serving ? "healthy" : "unavailable", "reason", now->reason,
                                 "version", cfg->version, "uptime_seconds",
                                 (json_int_t)(now->uptime_ms / 1000), "node", node_object(cfg, now),
-                                "cluster", "total_instances", (json_int_t)now->member_count,
-                                "data_store", data_store_object(now)));
+                                "cluster", http_cluster_object(node, now), "data_store",
+                                data_store_object(now)));
 }
 
 static unsigned write_page(void *ctx, enum http_page page, struct http_text *body,
@@ -74,7 +76,7 @@ static unsigned write_page(void *ctx, enum http_page page, struct http_text *bod
     case HTTP_PAGE_HEALTH_LIVE:
         return write_health(&now, body);
     case HTTP_PAGE_STATUS:
-        write_status(service_status_cfg(node->status), &now, body);
+        write_status(node, &now, body);
         return 200;
     case HTTP_PAGE_METRICS:
         *content_type = "text/plain; version=0.0.4; charset=utf-8";

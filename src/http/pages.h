@@ -6,15 +6,27 @@
 #include "http/http.h"
 #include "net/server.h"
 #include "registry/service.h"
+#include "service/methods.h"
 #include "service/status.h"
+
+/* How the master secret travelled. */
+struct http_secret_stats {
+    uint64_t given_count;
+    uint64_t refused_count;
+    uint64_t give_failed_count;
+    uint64_t fetched_count;
+    uint64_t fetch_failed_count;
+};
 
 /* Everything is lent while pages are served. */
 struct http_node {
     struct service_status *status;
+    const struct service_shared *shared;
     const struct net_server *server;
     struct registry_service *registry;
     /* Sums up the workers' views. */
     void (*auth_stats)(void *ctx, struct auth_view_stats *out);
+    void (*secret_stats)(void *ctx, struct http_secret_stats *out);
     void *ctx;
     uint64_t (*now_ms)(void); /* Monotonic. */
 };

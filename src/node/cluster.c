@@ -26,6 +26,14 @@ struct replica_now cluster_now(const struct cluster *c) {
     return now;
 }
 
+void cluster_plain(const char *text, char *out, size_t out_bytes) {
+    size_t len = 0;
+    for (; text[len] != '\0' && len < out_bytes - 1; len++) {
+        out[len] = text[len] >= ' ' && text[len] <= '~' ? text[len] : '?';
+    }
+    out[len] = '\0';
+}
+
 /* ---- What the node is told ---- */
 
 static void tell_node(struct cluster *c) {

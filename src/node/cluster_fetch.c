@@ -35,7 +35,7 @@ struct fetching {
 
 static void finish(struct fetching *f, struct rc rc, const char *why) {
     f->rc = rc;
-    (void)snprintf(f->why, sizeof(f->why), "%.150s", why);
+    cluster_plain(why, f->why, sizeof(f->why));
     cluster_job_done(f->cluster, &f->job);
 }
 

@@ -76,6 +76,8 @@ struct cluster {
 /* ---- cluster.c ---- */
 
 struct replica_now cluster_now(const struct cluster *c);
+/* Copies what a peer said for log, /status and /health: printable ASCII, the rest as "?". */
+void cluster_plain(const char *text, char *out, size_t out_bytes);
 /* Looks again soon at what is to be done. */
 void cluster_soon(struct cluster *c);
 /* Tells the thread that waits. */

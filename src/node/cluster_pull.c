@@ -48,8 +48,10 @@ static void op_free(struct op *op) {
 
 static void pull_failed(struct cluster *c, uint32_t ticket, bool is_starting, const char *reason) {
     const struct replica_now now = cluster_now(c);
+    char plain[REPLICA_REASON_BYTES];
+    cluster_plain(reason, plain, sizeof(plain));
     (void)service_kv_lock(c->cfg.shared->kv);
-    replica_pull_failed(c->cfg.shared->replica, ticket, is_starting, reason, &now);
+    replica_pull_failed(c->cfg.shared->replica, ticket, is_starting, plain, &now);
     service_kv_unlock(c->cfg.shared->kv, false);
 }
 

@@ -233,6 +233,21 @@ static void auth_stats_cb(void *ctx, struct auth_view_stats *out) {
     }
 }
 
+static void secret_stats_cb(void *ctx, struct http_secret_stats *out) {
+    struct node *node = ctx;
+    struct share_stats given = { 0 };
+    struct cluster_stats fetched = { 0 };
+    if (node->cfg->is_on_chain) {
+        share_stats(node->share, &given);
+        cluster_stats(node->cluster, &fetched);
+    }
+    *out = (struct http_secret_stats){ .given_count = given.given_count,
+                                       .refused_count = given.refused_count,
+                                       .give_failed_count = given.failed_count,
+                                       .fetched_count = fetched.fetched_count,
+                                       .fetch_failed_count = fetched.fetch_failed_count };
+}
+
 static RC make_server(struct node *node) {
     const struct node_config *config = node->cfg->config;
     AUTO(tls_config_close) struct tls_config *tls = NULL;
@@ -252,6 +267,8 @@ static RC make_server(struct node *node) {
     node->pages = http_node_pages(&node->http);
     TRY(net_server_init(&node->server, &cfg));
     node->http = (struct http_node){ .status = node->status,
+                                     .shared = &node->shared,
+                                     .secret_stats = secret_stats_cb,
                                      .server = node->server,
                                      .registry = node->registry,
                                      .auth_stats = auth_stats_cb,

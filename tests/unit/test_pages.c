@@ -37,6 +37,11 @@ static void auth_stats(void *ctx, struct auth_view_stats *out) {
     *out = (struct auth_view_stats){ .pinned_count = 1 };
 }
 
+static void secret_stats(void *ctx, struct http_secret_stats *out) {
+    (void)ctx;
+    *out = (struct http_secret_stats){ .given_count = 4, .fetch_failed_count = 5 };
+}
+
 static uint64_t now_ms(void) {
     return 61500;
 }
@@ -45,12 +50,35 @@ struct site {
     struct service_readiness readiness;
     struct service_clock clock;
     struct service_kv *kv;
+    struct replica *replica;
+    struct service_durability_stats durability_stats;
+    struct service_shared shared;
     struct service_status *status;
     struct http_node node;
     struct http_pages pages;
     struct http_text body;
     const char *content_type;
 };
+
+/* One other member, who has not been asked for anything yet. */
+static void open_replica(struct site *site) {
+    const struct replica_cfg cfg = { .interval_ms = 1000,
+                                     .wait_ms = 1000,
+                                     .page_bytes_max = 1 << 20,
+                                     .backoff_min_ms = 1,
+                                     .backoff_max_ms = 1 };
+    const struct replica_member self = { .wallet = { { 0x11 } }, .url = "https://self:443" };
+    const struct replica_member other = { .wallet = { { 0x22 } }, .url = "https://other:443" };
+    const struct replica_now now = { .mono_ms = now_ms() };
+    assert_ok(replica_init(&site->replica, &cfg));
+    assert_ok(replica_set_members(site->replica, &self, &other, 1, &now));
+    site->shared = (struct service_shared){ .kv = site->kv,
+                                            .replica = site->replica,
+                                            .durability_stats = &site->durability_stats };
+    service_durability_count(&site->durability_stats, 2, true);
+    service_durability_count(&site->durability_stats, 20000, true);
+    service_durability_count(&site->durability_stats, 0, false);
+}
 
 static void open_site(struct site *site) {
     memset(site, 0, sizeof(*site));
@@ -90,8 +118,12 @@ static void open_site(struct site *site) {
     };
     struct store_written written;
     assert_ok(service_kv_put(site->kv, &write, &written));
-    site->node =
-        (struct http_node){ .status = site->status, .auth_stats = auth_stats, .now_ms = now_ms };
+    open_replica(site);
+    site->node = (struct http_node){ .status = site->status,
+                                     .shared = &site->shared,
+                                     .auth_stats = auth_stats,
+                                     .secret_stats = secret_stats,
+                                     .now_ms = now_ms };
     site->pages = http_node_pages(&site->node);
     site->body.bytes_max = HTTP_PAGE_BYTES_MAX;
 }
@@ -100,6 +132,7 @@ static void close_site(struct site *site) {
     http_text_close(&site->body);
     service_status_close(&site->status);
     service_status_close(&site->status);
+    replica_close(&site->replica);
     service_kv_close(&site->kv);
     service_readiness_close(&site->readiness);
 }
@@ -158,6 +191,17 @@ static void test_status_has_the_guides_fields(void **state) {
     assert_string_equal(json_string_value(json_object_get(json, "version")), "1.2.3");
     assert_int_equal(json_integer_value(json_object_get(json, "uptime_seconds")), 60);
     assert_string_equal(json_string_value(json_object_get(json, "reason")), "the node is starting");
+    const json_t *cluster = json_object_get(json, "cluster");
+    assert_true(json_is_false(json_object_get(cluster, "in_service")));
+    assert_int_equal(number_at(json, "cluster", "durability_resets"), 0);
+    const json_t *member = json_array_get(json_object_get(cluster, "members"), 0);
+    assert_int_equal(json_array_size(json_object_get(cluster, "members")), 1);
+    assert_string_equal(json_string_value(json_object_get(member, "url")), "https://other:443");
+    assert_string_equal(json_string_value(json_object_get(member, "wallet")),
+                        "0x2200000000000000000000000000000000000000");
+    assert_true(json_is_false(json_object_get(member, "reachable")));
+    assert_true(json_is_null(json_object_get(member, "heard_ms_ago")));
+    assert_string_equal(json_string_value(json_object_get(member, "error")), "");
     json_decref(json);
     service_status_set_wallet(site.status, &(struct wallet){ { 0x22 } });
     service_status_set_master_hash(site.status, (const uint8_t[SERVICE_HASH_BYTES]){ 0xcd });
@@ -231,6 +275,17 @@ static void test_metrics(void **state) {
         "_sum{method=\"novakms.v1.KmsService/Derive\"} 3.000007\n",
         "_count{method=\"novakms.v1.KmsService/Derive\"} 7\n",
         "\nnova_kms_handshakes_total{result=\"identity\"} 0\n",
+        "\nnova_kms_replication_members 1\n",
+        "\nnova_kms_replication_in_service 0\n",
+        "\nnova_kms_replication_pulls_total{result=\"failed\"} 0\n",
+        "\nnova_kms_replication_lag_seconds 0.000\n",
+        "\nnova_kms_durability_wait_seconds_bucket{le=\"0.001\"} 0\n",
+        "\nnova_kms_durability_wait_seconds_bucket{le=\"0.003\"} 1\n",
+        "\nnova_kms_durability_wait_seconds_bucket{le=\"+Inf\"} 2\n",
+        "\nnova_kms_durability_wait_seconds_sum 20.002\n",
+        "\nnova_kms_durability_timeouts_total 1\n",
+        "\nnova_kms_secret_requests_total{result=\"given\"} 4\n",
+        "\nnova_kms_secret_fetches_total{result=\"failed\"} 5\n",
     };
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
         if (strstr(text, wanted[i]) == NULL) {
