@@ -2,6 +2,7 @@
 """tools/devnet demo: a cluster under load loses a node, gets it back, has another cut off, heals,
 and is then asked whether all nodes hold the same data and every write that was acknowledged."""
 import argparse
+import base64
 import contextlib
 import hashlib
 import json
@@ -60,6 +61,14 @@ class Client:
         return json.loads(done.stdout)
 
 
+def value_of(key):
+    return b"value of " + key.encode()
+
+
+def note(text):
+    print("    " + text, flush=True)
+
+
 def stamp_of(answer):
     return int(answer["stamp"]["hlc"]), answer["stamp"]["writer"]
 
@@ -90,7 +99,7 @@ class Load:
     def write(self, client):
         key = "demo/%05d" % (len(self.acked) + self.unacked)
         try:
-            answer = client.call("put", key, "value of " + key, "--durability", "quorum")
+            answer = client.call("put", key, value_of(key).decode(), "--durability", "quorum")
             self.acked[key] = stamp_of(answer)
         except Refused as error:
             self.unacked += 1
@@ -104,9 +113,9 @@ class Load:
         end = time.monotonic() + STEP_S
         while True:
             try:
-                answer = client.call("get", key)
+                answer = client.call("get", key, "--format", "base64")
                 if stamp_of(answer) >= stamp:
-                    if answer["value"] != "value of " + key:
+                    if base64.b64decode(answer["value"]) != value_of(key):
                         self.failures.append("%s reads %r" % (key, answer["value"]))
                     self.reads += 1
                     return
@@ -129,7 +138,7 @@ class Load:
                           % (count, STEP_S, self.last_refusal or "no answer")) from None
         if self.failures:
             raise Failure(self.failures[0])
-        say("    the client: %d writes acknowledged by a quorum, %d not, %d reads, none failed"
+        note("the client: %d writes acknowledged by a quorum, %d not, %d reads, none failed"
             % (len(self.acked), self.unacked, self.reads))
 
     def stop(self):
@@ -156,7 +165,7 @@ def same_key_everywhere(net):
     if len(set(keys.values())) != 1:
         raise Failure("the nodes derive different keys")
     shown = hashlib.sha256(next(iter(keys.values())).encode()).hexdigest()[:16]
-    say("    all nodes derive the same key (its SHA-256 begins with %s)" % shown)
+    note("all nodes derive the same key (its SHA-256 begins with %s)" % shown)
 
 
 def lose_a_node(net, load, node):
@@ -167,7 +176,7 @@ def lose_a_node(net, load, node):
     began = time.monotonic()
     net.start(node)
     net.await_node(node, STEP_S)
-    say("    it serves after %.1f s" % (time.monotonic() - began))
+    note("it serves after %.1f s" % (time.monotonic() - began))
     load.await_writes(WRITES)
 
 
@@ -177,13 +186,13 @@ def cut_a_node_off(net, load, node):
     net.order(node, "cut")
     client = Client(net)
     alone = client.call("put", "demo/alone", "written while cut off", server=node["listen"])
-    say("    on its side it takes a LOCAL write")
+    note("on its side it takes a LOCAL write")
     try:
         client.call("put", "demo/alone-quorum", "x", "--durability", "quorum", "--timeout", "2s",
                     server=node["listen"])
         raise Failure("%s acknowledged a QUORUM write while it was alone" % node["name"])
     except Refused as refused:
-        say("    and refuses a QUORUM write: %s" % refused)
+        note("and refuses a QUORUM write: %s" % refused)
     load.await_writes(WRITES)
     say("healing the cable of %s" % node["name"])
     net.order(node, "heal")
@@ -217,11 +226,13 @@ def check(net, written):
 
 
 def play(net, options):
-    say("%d nodes start together; one of them makes the master secret, the others fetch it"
-        % options.nodes)
-    net.up(argparse.Namespace(nodes=options.nodes, build=options.build, start=True, wires=True,
+    say("a chain, and a first node, which makes the master secret")
+    net.up(argparse.Namespace(nodes=1, build=options.build, start=True, wires=True,
                               set=[("KMS_NODE_TICK_SECONDS", "1")]))
-    net.await_ready(2 * STEP_S)
+    net.await_ready(STEP_S)
+    for _ in range(options.nodes - 1):
+        say("one more node registers, and fetches the master secret and all data")
+        net.await_node(net.add_node(), STEP_S)
     same_key_everywhere(net)
     say("a client writes with QUORUM and reads, going to the next node when one fails")
     load = Load(net)

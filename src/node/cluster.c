@@ -36,6 +36,21 @@ void cluster_plain(const char *text, char *out, size_t out_bytes) {
 
 /* ---- What the node is told ---- */
 
+/* Each is a promise not kept: acknowledged writes that only the missing members held may be gone. */
+static void log_durability_reset(struct cluster *c) {
+    struct replica_stats stats;
+    (void)service_kv_lock(c->cfg.shared->kv);
+    replica_stats(c->cfg.shared->replica, &stats);
+    service_kv_unlock(c->cfg.shared->kv, false);
+    if (stats.durability_reset_count > c->durability_reset_count) {
+        LOG(WARN, "replication.durability_reset",
+            "count=%" PRIu64 " reason=\"in service without the data of enough other members\" "
+            "reachable=%u others=%u",
+            stats.durability_reset_count, stats.reachable_count, stats.other_count);
+    }
+    c->durability_reset_count = stats.durability_reset_count;
+}
+
 static void tell_node(struct cluster *c) {
     char why[REPLICA_REASON_BYTES] = "";
     char reason[REPLICA_REASON_BYTES] = "";
@@ -57,6 +72,7 @@ static void tell_node(struct cluster *c) {
     c->is_ready = is_ready;
     memcpy(c->reason, reason, sizeof(c->reason));
     c->cfg.reason_cb(c->cfg.ctx, is_ready ? NULL : reason);
+    log_durability_reset(c);
 }
 
 /* One line an interval at most, and only when something happened. */

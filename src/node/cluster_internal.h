@@ -59,6 +59,7 @@ struct cluster {
     char reason[REPLICA_REASON_BYTES];
     uint64_t logged_at_ms;
     struct replica_stats logged;
+    uint64_t durability_reset_count; /* As logged. */
     bool is_ending;
 
     pthread_mutex_t mutex; /* Guards the rest. */

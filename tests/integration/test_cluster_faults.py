@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Five real nodes on a chain, under load: killed one after the other, cut off, hung, and removed.
+tools/faults does such things for as long as one likes."""
+
+import pytest
+
+from cluster import QUORUM, Cluster, Load, check
+from harness import DEADLINE_EXCEEDED, eventually, fails
+
+LOCAL = 0
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Each test leaves all its nodes serving."""
+    with Cluster(5) as cluster:
+        yield cluster
+
+
+def value_on(cluster, number, key):
+    """What a node holds; None: nothing."""
+    with cluster.connect_known(number) as conn:
+        item = conn.call("BatchGet", keys=[key]).items[0]
+        return item.value if item.status.code == 0 else None
+
+
+def test_all_nodes_have_one_secret(cluster):
+    keys = set()
+    for number in cluster.numbers:
+        with cluster.connect_known(number) as conn:
+            keys.add(conn.call("Derive", path=b"one").key)
+    assert len(keys) == 1
+    assert len({cluster.page(n)["node"]["master_secret_hash"] for n in cluster.numbers}) == 1
+
+
+def test_each_node_is_killed_in_turn(cluster):
+    with Load(cluster, must_read=True, keys=50) as load:
+        for number in cluster.numbers:
+            load.await_acked(5)
+            cluster.kill(number)
+            load.await_acked(5)
+            cluster.start(number)
+            cluster.await_ready(number)
+        check(cluster, load)
+    assert cluster.resets() == 0
+
+
+def test_both_sides_of_a_cut_go_on_and_meet(cluster):
+    """The cut node serves those on its side; a quorum it has not."""
+    cluster.order(2, "cut")
+    with Load(cluster, keys=50) as load:
+        load.await_acked(10)
+        with cluster.connect(2, past_the_wire=True) as alone:
+            alone.call("Put", key=b"keep/alone", value=b"from the cut side", durability=LOCAL)
+            with fails(DEADLINE_EXCEEDED, "stored"):
+                alone.call("Put", timeout_ms=2000, key=b"keep/alone-too", value=b"x",
+                           durability=QUORUM)
+        load.await_acked(10)
+        assert value_on(cluster, 1, b"keep/alone") is None
+        cluster.order(2, "heal")
+        load.await_acked(10)
+        load.stop()
+        load.check_faults()
+    for number in cluster.numbers:
+        eventually("the write of the cut side", lambda n=number: value_on(
+            cluster, n, b"keep/alone") == b"from the cut side")
+        eventually("the write that no quorum had", lambda n=number: value_on(
+            cluster, n, b"keep/alone-too") == b"x")
+    cluster.await_same()
+
+
+def test_a_hung_peer_delays_nobody_else(cluster):
+    """It accepts connections and never answers."""
+    cluster.order(4, "hang")
+    others = [n for n in cluster.numbers if n != 4]
+    with cluster.connect_known(1) as conn:
+        for count in range(20):
+            conn.call("Put", key=b"keep/hung", value=b"%d" % count, durability=QUORUM)
+    for number in others:
+        eventually("the last write", lambda n=number: value_on(
+            cluster, n, b"keep/hung") == b"19")
+    assert all(cluster.serves(n) for n in others)
+    cluster.order(4, "heal")
+    eventually("the hung node", lambda: value_on(cluster, 4, b"keep/hung") == b"19")
+
+
+def test_a_removed_member_is_refused(cluster):
+    """By the others, who take its data no longer; and it serves nobody."""
+    node = cluster.node(5)
+    cluster.net.platform("stopInstance(address)", node["wallet"])
+    eventually("it is out of service", lambda: "is STOPPED" in (cluster.net.unready(node) or ""))
+    with cluster.connect_known(1) as conn:
+        conn.call("Put", key=b"keep/removed", value=b"four of four", durability=QUORUM)
+    cluster.net.chain.transact(*cluster.net.registration(node, 1))
+    cluster.await_ready(5)
+    eventually("what it missed", lambda: value_on(cluster, 5, b"keep/removed") == b"four of four")
+
+
+def lasting(contents):
+    """Without what expires meanwhile."""
+    return {key: stamp for key, stamp in contents.items() if b"/drop/" not in key}
+
+
+def test_all_but_one_are_killed(cluster):
+    """More than the promise covers: the others wait for more than the survivor, then go on with what
+    it has, and count that."""
+    survivor, *others = cluster.numbers
+    before = lasting(cluster.await_same())
+    for number in others:
+        cluster.kill(number)
+    assert cluster.serves(survivor)
+    with cluster.connect_known(survivor) as conn:
+        conn.call("Put", key=b"keep/survivor", value=b"still here")
+    for number in others:
+        cluster.start(number)
+    cluster.await_ready()
+    after = lasting(cluster.await_same())
+    assert after.pop(b"keep/survivor")
+    assert after == before
+    assert cluster.resets() > 0

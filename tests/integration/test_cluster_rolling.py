@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Three real nodes on a chain: restarted one after the other, with clocks that are wrong, and one that
+comes with a new wallet."""
+import pytest
+
+from cluster import Cluster, Load, check
+from harness import eventually
+
+SKEW_MAX_S = 5
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Each test leaves all its nodes serving, with clocks that are right."""
+    with Cluster(3, skewed=True) as cluster:
+        yield cluster
+
+
+def test_a_rolling_restart_fails_no_read(cluster):
+    with Load(cluster, must_read=True, keys=50) as load:
+        load.await_acked(5)
+        for number in cluster.numbers:
+            cluster.stop(number)
+            load.await_acked(5)
+            cluster.start(number)
+            cluster.await_ready(number)
+        check(cluster, load)
+    assert load.history.counts["reads"] > 0
+    assert cluster.resets() == 0
+
+
+def test_clocks_within_the_limit_change_nothing(cluster):
+    for number, ahead_s in ((1, 2), (2, -2), (3, 0)):
+        cluster.set_clock(number, ahead_s)
+    with Load(cluster, keys=50) as load:
+        load.await_acked(30)
+        check(cluster, load)
+    for number in cluster.numbers:
+        cluster.set_clock(number, 0)
+
+
+def test_a_node_whose_clock_is_wrong_is_left_out(cluster):
+    """Started with a clock beyond the limit, it would date its writes into the future: no other takes
+    them, and no quorum waits for it."""
+    cluster.stop(3)
+    cluster.set_clock(3, 10 * SKEW_MAX_S)
+    cluster.start(3)
+    with Load(cluster, keys=50) as load:
+        load.await_acked(10)
+        eventually("it stays out of service", lambda: cluster.net.unready(cluster.node(3)))
+        load.await_acked(10)
+        cluster.stop(3)
+        cluster.set_clock(3, 0)
+        cluster.start(3)
+        check(cluster, load)
+
+
+def test_a_node_comes_and_one_goes(cluster):
+    """add-node and remove-node of tools/devnet, under load."""
+    with Load(cluster, keys=50) as load:
+        load.await_acked(5)
+        node = cluster.net.add_node()
+        cluster.await_ready(int(node["name"][5:]))
+        load.await_acked(5)
+        cluster.net.remove_node(cluster.node(1))
+        load.await_acked(5)
+        check(cluster, load)
