@@ -40,7 +40,7 @@ def test_from_a_zero_hash_to_ready(chain, make_live_node):
     node.stop()
     node.start()
     node.await_reason("fetching the master secret with the hash on chain from a peer: "
-                      "no other member can be asked")
+                      "there is no other member")
     assert node.page("/health/live")[0] == 200
     assert chain.rpc("eth_getTransactionCount", node.odyn.wallet, "latest") == "0x1"
 
