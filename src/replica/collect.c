@@ -20,8 +20,7 @@ uint64_t member_all_unix_ms(const struct replica *r, const struct member *m) {
     return is_sure ? m->clean_unix_ms - skew_ms : 0;
 }
 
-/* Whether our vector covers everything that anybody stamped up to hlc. */
-static bool rest_covers(const struct store *s, uint64_t hlc) {
+bool rest_covers(const struct store *s, uint64_t hlc) {
     /* No writer is all zero: what the vector says of it is what it says of the rest. */
     struct store_stamp stamp = { .hlc = hlc };
     return store_covers(s, &stamp);

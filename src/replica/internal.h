@@ -102,6 +102,7 @@ struct member {
     struct shown shown;
     struct task task;
     struct departed returned; /* How it had left, until it has been pulled to the end. */
+    bool knows_no_more;       /* This node was away, and then pulled it to the end. */
 
     /* The cursor into the log of boots.present. */
     uint64_t since;
@@ -152,6 +153,9 @@ struct replica {
     bool is_clocked; /* start_ms is set. */
     uint64_t start_ms;
     uint64_t members_ms; /* When replica_set_members was called last. */
+    uint64_t self_id;    /* This node's own entry in the registry; 0: it has none. */
+    bool was_away;       /* It was out of the registry, and not every member has been asked since
+                          * whether it knows of that time. */
     struct departed departed[REPLICA_MEMBER_COUNT_MAX];
     size_t departed_count; /* Ever; the last REPLICA_MEMBER_COUNT_MAX are kept. */
     bool has_departed;
@@ -211,6 +215,8 @@ void shown_clear(struct shown *shown);
 /* Up to which time all that the member stamped is here; 0: unknown. */
 uint64_t member_all_unix_ms(const struct replica *r, const struct member *m);
 
+/* Whether our vector covers everything that anybody stamped up to hlc. */
+bool rest_covers(const struct store *s, uint64_t hlc);
 /* R5: whether this boot of the member, which knows that, had left, and what it wrote may since have
  * come to count as known without being here: it must drop its state. */
 bool was_left_behind(const struct store *s, const struct member *m,

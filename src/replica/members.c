@@ -176,6 +176,18 @@ static void move_state(struct replica *r, struct roster *roster) {
     }
 }
 
+/* Whoever does not stand in the registry is not waited for when vectors are shortened. */
+static void note_self(struct replica *r, const struct replica_member *self) {
+    bool is_same = self->instance_id != 0 && self->instance_id == r->self_id;
+    if (r->has_members && !is_same) {
+        r->was_away = true;
+        for (size_t i = 0; i < r->count; i++) {
+            r->members[i].knows_no_more = false;
+        }
+    }
+    r->self_id = self->instance_id;
+}
+
 RC replica_set_members(struct replica *r, const struct replica_member *self,
                        const struct replica_member *members, size_t count,
                        const struct replica_now *now) {
@@ -194,6 +206,7 @@ RC replica_set_members(struct replica *r, const struct replica_member *self,
     r->settled = roster.settled;
     r->count = roster.count;
     r->next_idx = 0;
+    note_self(r, self);
     r->has_members = true;
     r->members_ms = now->mono_ms;
     roster = (struct roster){ 0 };

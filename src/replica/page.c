@@ -118,6 +118,25 @@ static const char *page_fault(const struct replica *r, const struct store *s,
     return fault;
 }
 
+/* R5 for this node itself: it was out of the registry, and has come back with what it had. Meanwhile
+ * the members' vectors may have been shortened to where they cover what only this node has. */
+static bool has_missed(struct replica *r, const struct store *s, const struct member *m,
+                       const struct replica_page *page) {
+    if (!m->task.has_known) {
+        r->was_away = false; /* It came back with nothing. */
+    }
+    return r->was_away && page->known.rest_hlc > 0 && !rest_covers(s, page->known.rest_hlc);
+}
+
+static void end_absence(struct replica *r, struct member *m) {
+    bool is_over = true;
+    m->knows_no_more = true;
+    for (size_t i = 0; i < r->count; i++) {
+        is_over = is_over && r->members[i].knows_no_more;
+    }
+    r->was_away = r->was_away && !is_over;
+}
+
 /* The member answered: it is the one alive. */
 static void confirm(struct member *m, const struct replica_page *page,
                     const struct replica_now *now) {
@@ -171,10 +190,12 @@ enum replica_verdict replica_page_begin(struct replica *r, const struct store *s
     if (page->reset && !m->task.has_known) {
         return drop(r, m, "the member asks for a reset of one who knows nothing", now, why);
     }
-    if (page->reset) {
+    if (page->reset || has_missed(r, s, m, page)) {
         r->stats.reset_count++;
-        (void)snprintf(why, REPLICA_REASON_BYTES,
-                       "the member has collected what this node may not know of");
+        (void)snprintf(why, REPLICA_REASON_BYTES, "%s",
+                       page->reset ? "the member has collected what this node may not know of"
+                                   : "this node was away, and the member's vector was shortened "
+                                     "without waiting for it");
         task_fail(r, m, now, why);
         return REPLICA_RESET;
     }
@@ -279,6 +300,7 @@ static bool join(struct replica *r, struct store *s, struct member *m,
     m->is_complete = true;
     m->has_partial = false;
     m->returned = (struct departed){ 0 };
+    end_absence(r, m);
     return true;
 }
 

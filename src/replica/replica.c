@@ -48,6 +48,7 @@ static void start_over(struct replica *r) {
     r->is_new = false;
     r->has_own = false;
     r->compacted_unix_ms = 0;
+    r->was_away = false;
 }
 
 void replica_set_secret(struct replica *r, const uint8_t hash[static REPLICA_HASH_BYTES],

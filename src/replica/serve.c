@@ -192,11 +192,11 @@ static bool copy_known(const struct store *s, const struct replica_serve *serve,
 }
 
 /* R1 and R5. Whoever knows nothing can bring nothing back. */
-static bool must_reset(const struct store *s, const struct member *m,
+static bool must_reset(const struct replica *r, const struct store *s, const struct member *m,
                        const struct replica_request *q) {
     bool knows = q->known.count > 0 || q->known.rest_hlc > 0;
     return store_needs_reset(s, &q->known) ||
-           (knows && was_left_behind(s, m, q->state.incarnation, &q->known));
+           (knows && !r->was_away && was_left_behind(s, m, q->state.incarnation, &q->known));
 }
 
 enum replica_answer replica_serve(struct replica *r, const struct store *s,
@@ -219,7 +219,7 @@ enum replica_answer replica_serve(struct replica *r, const struct store *s,
         status_set(why, STATUS_UNAVAILABLE, "this node is starting: %s", reason);
         return REPLICA_ANSWER_REFUSE;
     }
-    if (must_reset(s, m, q)) {
+    if (must_reset(r, s, m, q)) {
         r->stats.reset_given_count++;
         out->reset = true;
         return REPLICA_ANSWER_RESET;

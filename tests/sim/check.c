@@ -341,6 +341,24 @@ bool check_converged(struct world *w, char why[static 200]) {
     return first != NULL;
 }
 
+void check_show(struct world *w) {
+    for (size_t i = 0; i < w->machine_count; i++) {
+        struct machine *m = &w->machines[i];
+        if (!m->is_up) {
+            continue;
+        }
+        TRACE(w, "n%u %s, and holds:", m->idx, m->is_serving ? "serves" : "does not serve");
+        for (unsigned cell = 0; cell < CELL_COUNT; cell++) {
+            struct store_stamp held = held_stamp(m, cell);
+            const struct write *write = check_find_write(w, &held);
+            if (write != NULL) {
+                TRACE(w, "    cell %u: write %d, %s", cell, (int)(write - w->writes),
+                      check_is_dead(write, EPOCH_MS + w->now_ms) ? "dead" : "alive");
+            }
+        }
+    }
+}
+
 void check_end(struct world *w) {
     for (size_t i = 0; i < w->machine_count; i++) {
         struct machine *m = &w->machines[i];

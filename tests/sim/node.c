@@ -99,6 +99,7 @@ void node_boot(struct world *w, struct machine *m) {
     m->mono_base_ms = 1000 + rng_below(&w->rng, 1000000);
     m->is_serving = false;
     m->was_in_service = false;
+    m->was_away = false;
     m->is_draining = false;
     m->is_clock_right = true;
     m->is_clock_bad = m->wall_ms > SKEW_MS / 2 || m->wall_ms < -SKEW_MS / 2;
@@ -150,6 +151,7 @@ void node_drop_state(struct world *w, struct machine *m) {
     node_new_writer(w, writer);
     store_reset(m->store, writer);
     m->state_since_ms = w->now_ms;
+    m->was_away = false;
     memset(m->best, 0, sizeof(m->best));
     TRACE(w, "n%u drops its data, writer %02x%02x", m->idx, writer[0], writer[1]);
 }
@@ -250,6 +252,8 @@ void node_set_members(struct world *w, struct machine *m, const struct chain_sta
         }
         count++;
     }
+    m->was_away = m->was_away || self.instance_id == 0 || self.instance_id != m->self_id;
+    m->self_id = self.instance_id;
     struct replica_now now = node_now(w, m);
     struct rc rc = replica_set_members(m->replica, &self, members, count, &now);
     if (rc.err != E_OK) {

@@ -412,7 +412,7 @@ void peer_merge(struct world *w, struct machine *m, uint32_t ticket) {
 }
 
 static void take_reset(struct world *w, struct machine *m, const struct message *page) {
-    if (!page->page.reset) {
+    if (!page->page.reset && !m->was_away) {
         world_fail(w, "n%u drops its state and was not told to", m->idx);
     }
     world_count(w, TALLY_RESET_TAKEN);

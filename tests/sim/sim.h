@@ -224,6 +224,8 @@ struct machine {
     bool is_up;
     bool is_serving;
     bool was_in_service;
+    bool was_away; /* It saw itself out of the registry since its store was empty. */
+    uint64_t self_id;
     bool is_draining;
     bool is_clock_right;
     uint64_t booted_at_ms;
@@ -445,6 +447,8 @@ void check_registry_changed(struct world *w);
 void check_read(struct world *w, struct machine *m, struct client *c, unsigned cell);
 bool check_converged(struct world *w, char why[static 200]);
 void check_end(struct world *w);
+/* What each node holds, into the trace. */
+void check_show(struct world *w);
 bool check_nothing_dead(struct world *w);
 /* The write with that stamp, or NULL. */
 struct write *check_find_write(struct world *w, const struct store_stamp *stamp);

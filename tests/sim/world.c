@@ -27,6 +27,7 @@ void world_trace(struct world *w, const char *format, ...) {
 void world_fail(struct world *w, const char *format, ...) {
     va_list args;
     va_start(args, format);
+    check_show(w);
     (void)fflush(stdout);
     (void)fprintf(stderr, "seed %llu, at %llu ms, event %llu: ", (unsigned long long)w->seed,
                   (unsigned long long)w->now_ms, (unsigned long long)w->event_count);
