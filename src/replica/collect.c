@@ -54,17 +54,26 @@ static void raise_floor(const struct replica *r, struct store *s, uint64_t now_u
     }
 }
 
+/* Whether whatever was on its way then has come: every member was pulled to the end since nobody can
+ * have taken it from its writer any more. */
+static bool is_bound_over(const struct replica *r, uint64_t now_ms) {
+    bool is_over = now_ms - r->bound_ms >= r->cfg.compact_after_ms;
+    for (size_t i = 0; i < r->count && is_over; i++) {
+        is_over = r->members[i].clean_ms >= r->bound_ms + r->cfg.settle_ms;
+    }
+    return is_over;
+}
+
 static void compact(struct replica *r, struct store *s, const struct replica_now *now) {
     uint64_t back_ms = r->cfg.compact_after_ms;
-    /* Who left before this node started may come back, too: see note_departed. */
+    /* Who left before this node started may come back, too: see note_bound. */
     if (back_ms == 0 || now->mono_ms - r->start_ms < back_ms) {
         return;
     }
     uint64_t all_unix_ms = now->unix_ms > back_ms ? now->unix_ms - back_ms : 0;
-    if (r->has_departed && now->mono_ms - r->departed_ms < back_ms) {
-        all_unix_ms = r->departed_unix_ms < all_unix_ms ? r->departed_unix_ms : all_unix_ms;
-    } else {
-        r->has_departed = false;
+    r->has_bound = r->has_bound && !is_bound_over(r, now->mono_ms);
+    if (r->has_bound) {
+        all_unix_ms = r->bound_unix_ms < all_unix_ms ? r->bound_unix_ms : all_unix_ms;
     }
     for (size_t i = 0; i < r->count; i++) {
         uint64_t member_unix_ms = member_all_unix_ms(r, &r->members[i]);

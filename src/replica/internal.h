@@ -110,11 +110,14 @@ struct member {
     uint64_t last; /* Its log's last position, as heard. */
     enum repair repair;
     bool is_at_end;         /* The last page had no more behind it. */
+    uint64_t clean_ms;      /* When its last page without more was merged; */
     uint64_t clean_unix_ms; /* Its clock at its last page without more; 0: none in boots.present. */
     bool
         is_complete; /* In our incarnation, boots.present was pulled to the end while in service. */
 
-    bool has_partial; /* Records came from it that no vector joined since then covers. */
+    struct vector *partial; /* While this node knows nothing: what the member knew when it sent the
+                             * first of these: */
+    bool has_partial;       /* Records came from it that no vector joined since then covers. */
 
     uint64_t next_at_ms;
     uint64_t digest_at_ms;
@@ -158,9 +161,12 @@ struct replica {
                           * whether it knows of that time. */
     struct departed departed[REPLICA_MEMBER_COUNT_MAX];
     size_t departed_count; /* Ever; the last REPLICA_MEMBER_COUNT_MAX are kept. */
-    bool has_departed;
-    uint64_t departed_ms;       /* When a member left last. */
-    uint64_t departed_unix_ms;  /* Up to which all of those that left lately is here. */
+    bool is_mixed;         /* What is here may be older than what a member has collected. */
+    bool has_orphans;      /* Records are here whose sender's vector is not kept any more. */
+    bool was_listed;       /* It had an entry in the registry, once. */
+    bool has_bound;        /* Of what the vector may be shortened to; see note_bound. */
+    uint64_t bound_ms;     /* When it was noted last. */
+    uint64_t bound_unix_ms;
     uint64_t compacted_unix_ms; /* The vector was shortened up to here. */
     uint8_t own[STORE_WRITER_BYTES];
     uint8_t secret_hash[REPLICA_HASH_BYTES];
@@ -215,6 +221,9 @@ void shown_clear(struct shown *shown);
 /* Up to which time all that the member stamped is here; 0: unknown. */
 uint64_t member_all_unix_ms(const struct replica *r, const struct member *m);
 
+/* This boot of the member is over, or it has left: what it stamped later than we know may be on its
+ * way through others, or come back with it. For a while it goes on to bound what is taken for known. */
+void note_bound(struct replica *r, const struct member *m, uint64_t now_ms);
 /* Whether our vector covers everything that anybody stamped up to hlc. */
 bool rest_covers(const struct store *s, uint64_t hlc);
 /* R5: whether this boot of the member, which knows that, had left, and what it wrote may since have

@@ -29,12 +29,14 @@ struct member *member_of_ticket(struct replica *r, uint32_t ticket) {
 
 void member_close(struct member *m) {
     shown_clear(&m->shown);
+    vector_close(&m->partial);
     free(m->url);
     *m = (struct member){ 0 };
 }
 
 void member_restart(struct member *m) {
     shown_clear(&m->shown);
+    vector_close(&m->partial);
     /* Its boots are no matter of ours: what was proven of them stays so. */
     struct member fresh = { .wallet = m->wallet,
                             .url = m->url,
@@ -135,17 +137,23 @@ static RC roster_fill(struct roster *roster, const struct replica_member *self,
     return OK;
 }
 
-/* A member that left may come back with what it wrote meanwhile, so for a while it goes on to bound
- * what the vector may be shortened to. */
-static void note_departed(struct replica *r, const struct member *m, uint64_t now_ms) {
-    uint64_t all_unix_ms = member_all_unix_ms(r, m);
-    if (!r->has_departed || all_unix_ms < r->departed_unix_ms) {
-        r->departed_unix_ms = all_unix_ms;
+void note_bound(struct replica *r, const struct member *m, uint64_t now_ms) {
+    uint64_t skew_ms = r->cfg.clock_skew_ms;
+    uint64_t all_unix_ms = m->clean_unix_ms > skew_ms ? m->clean_unix_ms - skew_ms : 0;
+    if (!r->has_bound || all_unix_ms < r->bound_unix_ms) {
+        r->bound_unix_ms = all_unix_ms;
     }
-    r->has_departed = true;
-    r->departed_ms = now_ms;
+    r->has_bound = true;
+    r->bound_ms = now_ms;
+}
+
+static void note_departed(struct replica *r, const struct member *m, uint64_t now_ms) {
+    note_bound(r, m, now_ms);
+    r->has_orphans = r->has_orphans || m->has_partial;
     struct departed *d = &r->departed[r->departed_count++ % REPLICA_MEMBER_COUNT_MAX];
-    *d = (struct departed){ .is_set = true, .wallet = m->wallet, .all_unix_ms = all_unix_ms };
+    *d = (struct departed){ .is_set = true,
+                            .wallet = m->wallet,
+                            .all_unix_ms = member_all_unix_ms(r, m) };
     memcpy(d->boot, m->boots.present, sizeof(d->boot));
 }
 
@@ -176,16 +184,33 @@ static void move_state(struct replica *r, struct roster *roster) {
     }
 }
 
+/* A node that was no member has missed what was collected meanwhile. It keeps what it holds, but gives
+ * it to nobody until it has pulled as a starting node does, and been told to begin again if it must. */
+static void start_again(struct replica *r) {
+    for (size_t i = 0; i < r->count; i++) {
+        r->members[i].is_complete = false;
+        task_end(&r->members[i]);
+    }
+    r->in_service = false;
+    r->is_clocked = false;
+    r->is_new = false;
+}
+
 /* Whoever does not stand in the registry is not waited for when vectors are shortened. */
 static void note_self(struct replica *r, const struct replica_member *self) {
-    bool is_same = self->instance_id != 0 && self->instance_id == r->self_id;
+    bool is_listed = self->instance_id != 0;
+    bool is_same = is_listed && self->instance_id == r->self_id;
     if (r->has_members && !is_same) {
         r->was_away = true;
         for (size_t i = 0; i < r->count; i++) {
             r->members[i].knows_no_more = false;
         }
     }
+    if (is_listed && !is_same && r->was_listed) {
+        start_again(r);
+    }
     r->self_id = self->instance_id;
+    r->was_listed = r->was_listed || is_listed;
 }
 
 RC replica_set_members(struct replica *r, const struct replica_member *self,

@@ -137,16 +137,62 @@ static void end_absence(struct replica *r, struct member *m) {
     r->was_away = r->was_away && !is_over;
 }
 
+static bool knows_nothing(const struct store *s) {
+    return store_known_count(s) == 0 && !rest_covers(s, 1);
+}
+
+static bool covers_floor(const struct store *s, const struct store_known *floor) {
+    bool covers = rest_covers(s, floor->rest_hlc);
+    for (size_t i = 0; i < floor->count && covers; i++) {
+        struct store_stamp stamp = { .hlc = floor->entries[i].hlc };
+        memcpy(stamp.writer, floor->entries[i].writer, sizeof(stamp.writer));
+        covers = store_covers(s, &stamp);
+    }
+    return covers;
+}
+
+/* Whether whoever sent records here in a pass that has not ended knew of all that the floor tells. */
+static bool partials_cover(const struct replica *r, const struct member *from,
+                           const struct vector *floor) {
+    bool covers = !r->has_orphans;
+    for (size_t i = 0; i < r->count && covers; i++) {
+        const struct member *m = &r->members[i];
+        covers = m == from || !m->has_partial ||
+                 (m->partial != NULL && vector_covers(m->partial, floor));
+    }
+    return covers;
+}
+
+/* R1 for this node itself, before it takes over a floor: what is here must not be older than what was
+ * collected there. Its vector says so; while it is empty, those of the members whose pages were
+ * merged do. False when memory ends. */
+static bool may_join_floor(const struct replica *r, const struct store *s, const struct member *m,
+                           const struct replica_page *page) {
+    if (covers_floor(s, &page->floor)) {
+        return true;
+    }
+    if (!knows_nothing(s)) {
+        return false;
+    }
+    AUTO(vector_close) struct vector *floor = NULL;
+    struct rc rc = vector_init(&floor, &page->floor);
+    return rc.err == E_OK && partials_cover(r, m, floor);
+}
+
 /* The member answered: it is the one alive. */
-static void confirm(struct member *m, const struct replica_page *page,
+static void confirm(struct replica *r, struct member *m, const struct replica_page *page,
                     const struct replica_now *now) {
+    const struct member before = *m;
     if (boots_confirm(&m->boots, page->state.incarnation, m->task.turn, m->task.sent_ms)) {
+        note_bound(r, &before, now->mono_ms);
+        m->clean_ms = 0;
         m->since = 0;
         m->repair_since = 0;
         m->clean_unix_ms = 0;
         m->last = 0;
         m->is_at_end = false;
         m->is_complete = false;
+        r->has_orphans = r->has_orphans || m->has_partial;
         m->lag_ms = 0;
         m->has_record_alarm = false;
         m->has_digest_alarm = false;
@@ -185,7 +231,7 @@ enum replica_verdict replica_page_begin(struct replica *r, const struct store *s
     if (fault != NULL) {
         return drop(r, m, fault, now, why);
     }
-    confirm(m, page, now);
+    confirm(r, m, page, now);
     boots_hear_all(r, page->heard, page->heard_count);
     if (page->reset && !m->task.has_known) {
         return drop(r, m, "the member asks for a reset of one who knows nothing", now, why);
@@ -202,6 +248,10 @@ enum replica_verdict replica_page_begin(struct replica *r, const struct store *s
     fault = page_fault(r, s, m, page, now);
     if (fault != NULL) {
         return drop(r, m, fault, now, why);
+    }
+    if (!page->more && !may_join_floor(r, s, m, page)) {
+        r->is_mixed = true; /* The next request says so, and the member asks for a reset. */
+        return drop(r, m, "what is here may be older than what the member has collected", now, why);
     }
     m->task.is_merging = true;
     return REPLICA_TAKE;
@@ -239,6 +289,19 @@ static void merge_one(struct replica *r, struct store *s, struct task *t,
     }
 }
 
+/* Records are here that no vector of ours covers yet. */
+static void note_partial(struct replica *r, const struct store *s, struct member *m,
+                         const struct replica_page *page) {
+    if (m->task.applied_count == 0 || m->has_partial) {
+        return; /* The first page's vector is the least. */
+    }
+    m->has_partial = true;
+    if (knows_nothing(s)) {
+        struct rc rc = vector_init(&m->partial, &page->known);
+        r->has_orphans = r->has_orphans || rc.err != E_OK;
+    }
+}
+
 bool replica_merge(struct replica *r, struct store *s, uint32_t ticket,
                    const struct replica_page *page, const struct replica_record *records,
                    size_t count, const struct replica_now *now) {
@@ -255,7 +318,7 @@ bool replica_merge(struct replica *r, struct store *s, uint32_t ticket,
     for (size_t i = 0; i < count; i++) {
         merge_one(r, s, &m->task, &records[i], now);
     }
-    m->has_partial = m->has_partial || m->task.applied_count > 0;
+    note_partial(r, s, m, page);
     return true;
 }
 
@@ -282,7 +345,8 @@ static bool join(struct replica *r, struct store *s, struct member *m,
                  const struct replica_page *page, const struct replica_now *now) {
     /* The floor first: a failure between the two leaves a floor that is too high, which only turns
      * away more than it must. */
-    struct rc rc = store_join_floor(s, &page->floor, now->unix_ms);
+    struct rc rc = may_join_floor(r, s, m, page) ? store_join_floor(s, &page->floor, now->unix_ms)
+                                                 : ERR(AGAIN); /* Judged anew with the next page. */
     if (rc.err == E_OK) {
         rc = store_join_known(s, &page->known, now->unix_ms);
     }
@@ -297,8 +361,10 @@ static bool join(struct replica *r, struct store *s, struct member *m,
         end_repair(r, m, now->mono_ms);
     }
     m->clean_unix_ms = page->state.unix_ms;
+    m->clean_ms = now->mono_ms;
     m->is_complete = true;
     m->has_partial = false;
+    vector_close(&m->partial);
     m->returned = (struct departed){ 0 };
     end_absence(r, m);
     return true;

@@ -109,6 +109,9 @@ RC replica_pull_request(struct replica *r, const struct store *s, uint32_t ticke
     if (!t->is_repair) {
         TRY(store_known_copy(s, entries, entry_count_max, &out->known));
     }
+    if (r->is_mixed && out->known.count == 0 && out->known.rest_hlc == 0) {
+        out->known.rest_hlc = 1; /* Not empty, and true: nothing was ever stamped so low. */
+    }
     t->was_asked = true;
     t->turn = ++r->turn;
     t->sent_ms = now->mono_ms;

@@ -49,6 +49,8 @@ static void start_over(struct replica *r) {
     r->has_own = false;
     r->compacted_unix_ms = 0;
     r->was_away = false;
+    r->has_orphans = false;
+    r->is_mixed = false;
 }
 
 void replica_set_secret(struct replica *r, const uint8_t hash[static REPLICA_HASH_BYTES],

@@ -124,13 +124,14 @@ static bool take_request(struct replica *r, const struct store *s, struct member
 enum news { NEWS_NONE, NEWS_RELAYED, NEWS_OWN };
 
 /* What this node knows and the member does not: of its own writes, or of others' that the member may
- * be getting from them at this moment. */
+ * be getting from them at this moment. Of its own it knows all. */
 static enum news find_news(const struct store *s, const struct member *m,
-                           const struct store_known *known) {
+                           const struct replica_request *q, const struct store_known *known) {
     enum news news = NEWS_NONE;
     for (size_t i = 0; i < known->count; i++) {
         const struct store_known_entry *e = &known->entries[i];
-        if (vector_hlc(m->shown.asked, e->writer) >= e->hlc) {
+        if (vector_hlc(m->shown.asked, e->writer) >= e->hlc ||
+            id_equal(e->writer, q->state.incarnation)) {
             continue;
         }
         if (id_equal(e->writer, store_writer(s))) {
@@ -149,7 +150,7 @@ static enum replica_answer wait_or_answer(const struct store *s, struct member *
     if (is_first || serve->is_over || q->wait_ms == 0 || m->shown.asked == NULL) {
         return REPLICA_ANSWER_PAGE;
     }
-    enum news news = find_news(s, m, &out->known);
+    enum news news = find_news(s, m, q, &out->known);
     if (news == NEWS_OWN) {
         return REPLICA_ANSWER_PAGE;
     }

@@ -298,6 +298,9 @@ void node_judge(struct world *w, struct machine *m) {
         check_in_service(w, m);
         node_changed(w, m);
     }
+    if (!in_service && m->was_in_service) {
+        check_losing(w, m); /* It came back to the registry, and starts again with what it has. */
+    }
     m->was_in_service = in_service;
     struct replica_now now = node_now(w, m);
     bool is_level = replica_is_level(m->replica, &now, reason);
