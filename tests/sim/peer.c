@@ -35,13 +35,14 @@ static struct call *find_call(struct machine *m, uint32_t ticket) {
 
 static struct call *open_call(struct world *w, struct machine *m, const struct replica_todo *todo,
                               struct machine *to) {
-    struct call *call = NULL;
-    for (size_t i = 0; i < CALL_COUNT_MAX && call == NULL; i++) {
-        call = m->calls[i].is_used ? NULL : &m->calls[i];
+    size_t idx = 0;
+    while (idx < CALL_COUNT_MAX && m->calls[idx].is_used) {
+        idx++;
     }
-    if (call == NULL) {
+    if (idx == CALL_COUNT_MAX) {
         world_fail(w, "n%u has more than %d calls under way", m->idx, CALL_COUNT_MAX);
     }
+    struct call *call = &m->calls[idx];
     *call = (struct call){ .is_used = true,
                            .is_digest = todo->kind == REPLICA_DIGEST,
                            .ticket = todo->ticket,
