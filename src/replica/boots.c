@@ -35,7 +35,7 @@ bool boots_hear(struct boots *b, const uint8_t id[static STORE_WRITER_BYTES], ui
     if (boots_is_retired(b, id)) {
         return false;
     }
-    bool is_known = id_equal(b->present, id);
+    bool is_known = id_is_zero(id) || id_equal(b->present, id);
     for (uint32_t i = 0; i < b->heard_count && !is_known; i++) {
         is_known = id_equal(b->heard[i].incarnation, id);
     }
@@ -44,8 +44,8 @@ bool boots_hear(struct boots *b, const uint8_t id[static STORE_WRITER_BYTES], ui
     }
     ++*turn;
     if (b->heard_count == HEARD_COUNT_MAX) {
-        b->heard[0] = (struct heard){ .turn = *turn };
-        b->heard_count = 1;
+        b->heard_count--; /* The oldest goes: the others keep the present one in doubt. */
+        memmove(&b->heard[0], &b->heard[1], b->heard_count * sizeof(b->heard[0]));
     }
     struct heard *h = &b->heard[b->heard_count++];
     h->turn = *turn;

@@ -33,11 +33,11 @@ struct store_known vector_known(const struct vector *v);
 _Static_assert((HEARD_COUNT_MAX + 1) * REPLICA_MEMBER_COUNT_MAX == REPLICA_HEARD_COUNT_MAX,
                "with the present one, all fit into a message");
 /* Proven dead ones whose late messages are recognised. More than these are only heard of again. */
-#define RETIRED_COUNT_MAX 8
+#define RETIRED_COUNT_MAX 16
 
 struct heard {
-    uint8_t incarnation[STORE_WRITER_BYTES]; /* All zero: more than there was room for. */
-    uint64_t turn;                           /* When it was first heard of, by replica.turn. */
+    uint8_t incarnation[STORE_WRITER_BYTES];
+    uint64_t turn; /* When it was first heard of, by replica.turn. */
 };
 
 /* Where a member's boot stands (docs/replication.md, section 2.3). `present` answered a request of

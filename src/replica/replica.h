@@ -103,8 +103,7 @@ struct replica_state {
 void replica_own_state(const struct replica *r, const struct store *s,
                        const struct replica_now *now, struct replica_state *out);
 
-/* An incarnation of a member that somebody has heard of and does not know to be over; all zero:
- * several. */
+/* An incarnation of a member that somebody has heard of and does not know to be over. */
 struct replica_heard {
     struct wallet wallet;
     uint8_t incarnation[STORE_WRITER_BYTES];

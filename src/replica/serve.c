@@ -107,6 +107,7 @@ static bool take_request(struct replica *r, const struct store *s, struct member
                "the request comes from an earlier incarnation of its sender");
         return false;
     }
+    boots_hear_all(r, q->heard, q->heard_count);
     struct rc rc = take_vector(r, m, q, now);
     if (rc.err == E_NOMEM) {
         refuse(why, STATUS_RESOURCE_EXHAUSTED, "this node is out of memory");

@@ -42,8 +42,8 @@ static void check_shown(const struct shown *shown) {
 static void check_boots(const struct boots *b) {
     ASSERT(b->heard_count <= HEARD_COUNT_MAX);
     for (uint32_t i = 0; i < b->heard_count; i++) {
-        ASSERT(id_is_zero(b->heard[i].incarnation) ||
-               !id_equal(b->heard[i].incarnation, b->present));
+        ASSERT(!id_is_zero(b->heard[i].incarnation));
+        ASSERT(!id_equal(b->heard[i].incarnation, b->present));
         ASSERT(!boots_is_retired(b, b->heard[i].incarnation));
     }
     ASSERT(id_is_zero(b->present) || !boots_is_retired(b, b->present));

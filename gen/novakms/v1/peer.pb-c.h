@@ -110,7 +110,7 @@ struct  Novakms__V1__MemberIncarnation
    */
   ProtobufCBinaryData wallet;
   /*
-   * 16 bytes; empty for more than there was room to remember.
+   * 16 bytes.
    */
   ProtobufCBinaryData incarnation;
 };
