@@ -323,7 +323,9 @@ static bool check_cb(void *ctx, struct net_call *call, bool is_recheck, struct s
     /* Members are answered while the node serves no client: they need each other to become ready. */
     bool is_peer_call = net_call_service(call) == &novakms__v1__peer_service__descriptor;
     enum auth_role role = is_peer_call ? AUTH_PEER : AUTH_CALLER;
-    if (!is_peer_call && !service_readiness_allows(authority->cfg.readiness)) {
+    bool may_go_on = is_recheck ? service_readiness_allows(authority->cfg.readiness)
+                                : service_readiness_admits(authority->cfg.readiness);
+    if (!is_peer_call && !may_go_on) {
         char reason[SERVICE_REASON_BYTES];
         (void)service_readiness_reason(authority->cfg.readiness, reason);
         status_set(why, STATUS_UNAVAILABLE, "%s", reason);

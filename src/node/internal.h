@@ -70,6 +70,8 @@ struct node {
     uv_timer_t watch_timer;
     uv_timer_t collect_timer;
     uv_timer_t renew_timer;
+    uv_timer_t drain_timer;
+    uint64_t drain_at_ms; /* When the signal came. */
     uv_async_t drained;
     uv_signal_t signals[2];
 

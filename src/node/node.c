@@ -23,6 +23,10 @@
 /* Blocks behind most others at which a node does not serve. They read the head every
  * REGISTRY_REFRESH_SECONDS, and call a head unreadable after HEAD_STALL_SECONDS. */
 #define HEAD_LAG_MAX 120u
+/* How long a node that stops waits for the others to have its writes; at most half of
+ * DRAIN_TIMEOUT_SECONDS. */
+#define HAND_OVER_MS_MAX 5000u
+#define HAND_OVER_LOOK_MS 20u
 /* Replication may exceed the quotas by this much before the node leaves service. */
 #define HARD_BYTES_FACTOR 2u
 
@@ -77,8 +81,8 @@ static RC be_alone(struct node *node) {
     const struct replica_member self = { .wallet = node->wallet,
                                          .url = node->cfg->config->node_url };
     (void)service_kv_lock(node->kv);
-    struct rc rc = replica_set_members(node->replica, &self, NULL, 0, &now);
     replica_set_secret(node->replica, node->masters[0].hash, true);
+    struct rc rc = replica_set_members(node->replica, &self, NULL, 0, &now);
     service_kv_unlock(node->kv, false);
     return rc;
 }
@@ -298,6 +302,50 @@ static void drain_done_cb(void *ctx) {
     (void)uv_async_send(&node->drained);
 }
 
+static bool is_handed_over(const struct node *node) {
+    const struct replica_now now = { .mono_ms = clock_mono_ms(), .unix_ms = node_unix_ms(node) };
+    char reason[REPLICA_REASON_BYTES];
+    const struct store *store = service_kv_lock(node->kv);
+    bool is_drained = !replica_in_service(node->replica, reason) ||
+                      replica_is_drained(node->replica, store, &now);
+    service_kv_unlock(node->kv, false);
+    return is_drained;
+}
+
+/* The second half: connections end, the members' too. */
+static void drain_server(struct node *node) {
+    uint64_t timeout_ms = node->cfg->config->drain_timeout_s * 1000;
+    uint64_t spent_ms = clock_mono_ms() - node->drain_at_ms;
+    (void)uv_timer_stop(&node->drain_timer);
+    atomic_store(&node->is_stopping, true);
+    for (uint32_t i = 0; i < node->worker_count; i++) {
+        service_peer_wake(node->workers[i].peer);
+    }
+    net_server_drain(node->server, (uint32_t)(timeout_ms > spent_ms ? timeout_ms - spent_ms : 0),
+                     drain_done_cb, node);
+}
+
+/* The first half: no client's call begins any more, and the members fetch what only this node has. */
+static void drain_cb(uv_timer_t *timer) {
+    struct node *node = timer->data;
+    uint64_t spent_ms = clock_mono_ms() - node->drain_at_ms;
+    uint64_t timeout_ms = node->cfg->config->drain_timeout_s * 1000 / 2;
+    bool is_over = spent_ms >= (timeout_ms < HAND_OVER_MS_MAX ? timeout_ms : HAND_OVER_MS_MAX);
+    if (!is_over && !is_handed_over(node)) {
+        return;
+    }
+    LOG(INFO, "node.handed_over", "complete=%d spent_ms=%" PRIu64, (int)is_handed_over(node),
+        spent_ms);
+    drain_server(node);
+}
+
+static bool has_others(const struct node *node) {
+    (void)service_kv_lock(node->kv);
+    bool has_others = replica_other_count(node->replica) > 0;
+    service_kv_unlock(node->kv, false);
+    return has_others;
+}
+
 static void signal_cb(uv_signal_t *handle, int signum) {
     struct node *node = handle->data;
     if (node->phase == NODE_DRAINING) {
@@ -308,7 +356,14 @@ static void signal_cb(uv_signal_t *handle, int signum) {
     uint64_t timeout_ms = node->cfg->config->drain_timeout_s * 1000;
     LOG(INFO, "node.signal", "signal=%d draining timeout_ms=%" PRIu64, signum, timeout_ms);
     node_set_gate(node, SERVICE_GATE_STOPPING, "the node is stopping");
-    net_server_drain(node->server, (uint32_t)timeout_ms, drain_done_cb, node);
+    node->drain_at_ms = clock_mono_ms();
+    if (has_others(node)) {
+        service_readiness_hand_over(&node->readiness);
+        ASSERT(uv_timer_start(&node->drain_timer, drain_cb, HAND_OVER_LOOK_MS, HAND_OVER_LOOK_MS) ==
+               0);
+    } else {
+        drain_server(node);
+    }
 }
 
 static void init_timer(struct node *node, uv_timer_t *timer) {
@@ -323,6 +378,7 @@ static RC open_loop(struct node *node) {
     init_timer(node, &node->watch_timer);
     init_timer(node, &node->collect_timer);
     init_timer(node, &node->renew_timer);
+    init_timer(node, &node->drain_timer);
     ENSURE(uv_async_init(&node->loop, &node->drained, drained_cb) == 0, NOMEM);
     node->drained.data = node;
     for (size_t i = 0; i < 2; i++) {

@@ -8,6 +8,7 @@ void service_readiness_init(struct service_readiness *readiness) {
     memset(readiness->reasons, 0, sizeof(readiness->reasons));
     ASSERT(pthread_mutex_init(&readiness->mutex, NULL) == 0);
     atomic_init(&readiness->closed, 1U << SERVICE_GATE_STARTING);
+    atomic_init(&readiness->is_handing_over, false);
     (void)snprintf(readiness->reasons[SERVICE_GATE_STARTING], SERVICE_REASON_BYTES,
                    "the node is starting");
 }
@@ -64,6 +65,15 @@ const char *service_gate_name(enum service_gate gate) {
     };
     ASSERT(gate < SERVICE_GATE_COUNT);
     return names[gate];
+}
+
+bool service_readiness_admits(const struct service_readiness *readiness) {
+    return service_readiness_allows(readiness) &&
+           !atomic_load_explicit(&readiness->is_handing_over, memory_order_acquire);
+}
+
+void service_readiness_hand_over(struct service_readiness *readiness) {
+    atomic_store(&readiness->is_handing_over, true);
 }
 
 bool service_readiness_allows(const struct service_readiness *readiness) {

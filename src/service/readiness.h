@@ -32,6 +32,7 @@ enum service_gate { SERVICE_GATE_MAP(SERVICE_GATE_ENUM) SERVICE_GATE_COUNT };
 struct service_readiness {
     pthread_mutex_t mutex;
     atomic_uint closed; /* Bit n: gate n is closed. */
+    atomic_bool is_handing_over;
     char reasons[SERVICE_GATE_COUNT][SERVICE_REASON_BYTES];
 };
 
@@ -50,5 +51,10 @@ bool service_readiness_reason(struct service_readiness *readiness,
 bool service_readiness_is_closed(const struct service_readiness *readiness, enum service_gate gate);
 /* "clock" */
 const char *service_gate_name(enum service_gate gate);
+/* No call of a client begins any more, while the connections stay: the other members fetch what only
+ * this node has. */
+void service_readiness_hand_over(struct service_readiness *readiness);
+/* Whether calls may begin. */
+bool service_readiness_admits(const struct service_readiness *readiness);
 /* Whether calls may run: all gates but STOPPING are open. One atomic read. */
 bool service_readiness_allows(const struct service_readiness *readiness);

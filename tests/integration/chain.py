@@ -431,6 +431,11 @@ class LiveNode:
         for sign in ("Sanitizer", "runtime error:", "panic"):
             assert sign not in output, output[-20000:]
 
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
     def close(self):
         try:
             self.stop()
@@ -493,6 +498,39 @@ class LiveNode:
         """The goaway that a new connection of this wallet gets."""
         with self.connect(wallet) as conn:
             return conn.drain()
+
+
+class Cluster:
+    """Nodes that are started at once, and ready, with a caller that all of them know."""
+
+    def __init__(self, chain, count, **env):
+        self.nodes = []
+        odyns = [Odyn() for _ in range(count)]
+        listens = ["127.0.0.1:%d" % free_port() for _ in range(count)]
+        for odyn, listen in zip(odyns, listens):
+            chain.fund(odyn.wallet)
+            chain.register(odyn.wallet, KMS_APP, "https://" + listen, odyn.tee_pubkey())
+        self.caller = Wallet()
+        chain.register(self.caller.text, SAMPLE_APP)
+        try:
+            for odyn, listen in zip(odyns, listens):
+                self.nodes.append(LiveNode(chain, odyn, {
+                    "NODE_URL": "https://" + listen, "NODE_RPC_LISTEN": listen,
+                    "DATA_SYNC_INTERVAL_SECONDS": "1", "START_WAIT_SECONDS": "3", **env}))
+            for node in self.nodes:
+                node.await_ready()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self):
+        failures = []
+        for node in self.nodes:
+            try:
+                node.close()
+            except AssertionError as error:
+                failures.append(str(error))
+        assert not failures, "\n".join(failures)
 
 
 def derive(kms):

@@ -59,6 +59,7 @@ def test_status(node, port):
     assert page["node"]["tee_wallet"] == node.wallet
     assert page["node"]["is_operator"] is True
     assert page["cluster"]["total_instances"] == 1
+    assert page["cluster"]["in_service"] and page["cluster"]["members"] == []
     assert {"namespaces", "total_keys", "total_bytes"} <= set(page["data_store"])
     text = json.dumps(page)
     assert "version" in text and "uptime" in text

@@ -599,7 +599,7 @@ def test_a_configured_value_limit(make_node):
 @pytest.mark.parametrize("method", [
     "novakms.v1.KmsService/derive", "novakms.v1.KmsService/", "novakms.v1.KmsService", "/",
     "novakms.v2.KmsService/Derive", "KmsService/Derive", "novakms.v1.KmsService/Derive ",
-    "novakms.v1.PeerService/Pull", "x" * 96])
+    "novakms.v1.PeerService/Push", "x" * 96])
 def test_unknown_methods(kms, method):
     call_id, kms.next_id = kms.next_id, kms.next_id + 1
     kms.send_frame(kms.request_header(call_id, method))

@@ -390,7 +390,10 @@ static void test_gates(void **state) {
     assert_int_equal(call(&b, &conn, true, &why), STATUS_UNAVAILABLE);
     (void)service_readiness_set(&b.readiness, SERVICE_GATE_CLOCK, NULL);
     (void)service_readiness_set(&b.readiness, SERVICE_GATE_STOPPING, "stopping");
+    assert_int_equal(call(&b, &conn, false, &why), STATUS_OK); /* Its connection is told to end. */
+    service_readiness_hand_over(&b.readiness);
     assert_int_equal(call(&b, &conn, true, &why), STATUS_OK);
+    assert_int_equal(call(&b, &conn, false, &why), STATUS_UNAVAILABLE);
     b.ops.closed(b.ops.ctx, &conn);
     close_bench(&b);
 }
