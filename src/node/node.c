@@ -448,6 +448,8 @@ static void close_server(struct node *node) {
     node_post_set(&node->post, NULL);
     net_server_close(&node->server);
     registry_service_close(&node->registry);
+    /* Requests used its threads, and its threads tell the services of changes: so it goes between. */
+    node_live_free(node);
     for (uint32_t i = 0; i < node->worker_count; i++) {
         service_kms_close(&node->workers[i].kms);
         service_peer_close(&node->workers[i].peer);
@@ -461,7 +463,6 @@ static void close_node(struct node *node) {
     close_loop(node);
     close_server(node);
     service_status_close(&node->status);
-    node_live_free(node);
     replica_close(&node->replica);
     service_kv_close(&node->kv);
     kdf_master_close(&node->masters[0]);

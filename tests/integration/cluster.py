@@ -75,8 +75,9 @@ class Cluster:
                             devnet_lib.DRAIN_S)
             for node in self.net.state["nodes"]:
                 log = self.log(node)
-                if re.search("Sanitizer|runtime error:|panic", log):
-                    reports.append(log[-20000:])
+                found = re.search("Sanitizer|runtime error:|panic", log)
+                if found:
+                    reports.append(log[max(found.start() - 2000, 0):found.start() + 10000])
             devnet_lib.stop(self.net.state["processes"], devnet_lib.STOP_S)
             self.net.state = None
         self.directory.cleanup()
