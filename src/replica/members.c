@@ -184,8 +184,9 @@ static void move_state(struct replica *r, struct roster *roster) {
     }
 }
 
-/* A node that was no member has missed what was collected meanwhile. It keeps what it holds, but gives
- * it to nobody until it has pulled as a starting node does, and been told to begin again if it must. */
+/* A node that is no member misses what is collected meanwhile. It keeps what it holds, but gives it to
+ * nobody until it is a member again and has pulled as a starting node does, and has been told to begin
+ * again if it must. */
 static void start_again(struct replica *r) {
     for (size_t i = 0; i < r->count; i++) {
         r->members[i].is_complete = false;
@@ -206,7 +207,7 @@ static void note_self(struct replica *r, const struct replica_member *self) {
             r->members[i].knows_no_more = false;
         }
     }
-    if (is_listed && !is_same && r->was_listed) {
+    if (!is_same && r->was_listed) {
         start_again(r);
     }
     r->self_id = self->instance_id;

@@ -74,8 +74,8 @@ struct replica_member {
 };
 
 /* The members as the registry has them, self among them or not; to be told after each read, also of
- * the same ones (members_age_max_ms). A node that was listed, was not, and is listed again is out of
- * service until it has pulled from enough members. Members with self's URL are left out,
+ * the same ones (members_age_max_ms). A node that was listed and is not any more leaves service,
+ * until it is listed again and has pulled from enough members. Members with self's URL are left out,
  * however registered. State of a member that stays (wallet and URL) is kept. TOO_BIG over
  * REPLICA_MEMBER_COUNT_MAX, NOMEM: nothing changed. */
 RC replica_set_members(struct replica *r, const struct replica_member *self,

@@ -37,7 +37,8 @@ static bool has_all_that_answer(const struct replica *r) {
 }
 
 void start_update(struct replica *r, uint64_t now_ms) {
-    if (r->in_service || !r->has_members || !r->has_secret) {
+    bool has_left = r->was_listed && r->self_id == 0;
+    if (r->in_service || !r->has_members || !r->has_secret || has_left) {
         return;
     }
     if (!r->is_clocked) {
@@ -64,6 +65,8 @@ bool replica_in_service(const struct replica *r, char reason[static REPLICA_REAS
         (void)snprintf(reason, REPLICA_REASON_BYTES, "it holds no master secret yet");
     } else if (!r->has_members) {
         (void)snprintf(reason, REPLICA_REASON_BYTES, "it does not know the cluster's members yet");
+    } else if (r->was_listed && r->self_id == 0) {
+        (void)snprintf(reason, REPLICA_REASON_BYTES, "the registry does not list it any more");
     } else {
         (void)snprintf(reason, REPLICA_REASON_BYTES,
                        "it has all data of %zu other members in service, and needs those of %zu",

@@ -100,12 +100,15 @@ static inline struct replica_member member_of(const struct node *n) {
 static inline void node_list(struct node *n, struct node *const *nodes, size_t count) {
     struct replica_member members[16];
     size_t member_count = 0;
+    bool is_listed = false;
     for (size_t i = 0; i < count; i++) {
         if (nodes[i] != NULL) {
             members[member_count++] = member_of(nodes[i]);
+            is_listed = is_listed || nodes[i] == n;
         }
     }
     struct replica_member self = member_of(n);
+    self.instance_id = is_listed ? self.instance_id : 0;
     struct replica_now now = now_of(n);
     assert_ok(replica_set_members(n->replica, &self, members, member_count, &now));
 }
