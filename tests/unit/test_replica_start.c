@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who the members are, and when a starting node has enough to serve. */
+#include "replica_fixture.h"
+
+#define NODES 6
+
+struct cluster {
+    struct node nodes[NODES];
+    struct node *listed[NODES];
+    size_t count;
+};
+
+/* All in service, but the last one. */
+static void cluster_open(struct cluster *c, size_t count) {
+    memset(c, 0, sizeof(*c));
+    c->count = count;
+    for (size_t i = 0; i < count; i++) {
+        node_boot(&c->nodes[i], (uint8_t)i, (uint8_t)(i + 1));
+        c->listed[i] = &c->nodes[i];
+    }
+    for (size_t i = 0; i < count; i++) {
+        replica_set_secret(c->nodes[i].replica, fixture_hash, i + 1 < count);
+        node_list(&c->nodes[i], c->listed, count);
+    }
+}
+
+static void cluster_close(struct cluster *c) {
+    for (size_t i = 0; i < c->count; i++) {
+        node_close(&c->nodes[i]);
+    }
+}
+
+/* Makes n pull from everybody that is due; only those in `up` answer. */
+static void pull_round(struct cluster *c, struct node *n, unsigned up) {
+    static struct pull pull;
+    for (;;) {
+        struct replica_now now = now_of(n);
+        struct replica_todo todo;
+        replica_next(n->replica, n->store, &now, &todo);
+        if (todo.kind == REPLICA_IDLE) {
+            return;
+        }
+        size_t to = (size_t)todo.wallet.bytes[0] - 1;
+        assert_int_equal(todo.kind, REPLICA_PULL);
+        pull_send(&pull, n, &c->nodes[to], todo.ticket);
+        if ((up >> to & 1) == 0) {
+            replica_pull_failed(n->replica, todo.ticket, false, "it does not answer", &now);
+            continue;
+        }
+        assert_true(pull_serve(&pull, true));
+        pull_deliver(&pull, 99);
+    }
+}
+
+static struct start_row {
+    const char *name;
+    size_t count;
+    unsigned up;   /* Which others answer. */
+    bool at_once;  /* That is enough. */
+    uint32_t acks; /* Of others, that make a quorum. */
+} start_rows[] = {
+    { "alone", 1, 0, true, 0 },       { "two_none", 2, 0, false, 1 },
+    { "two_one", 2, 1, true, 1 },     { "three_one", 3, 1, false, 1 },
+    { "three_two", 3, 3, true, 1 },   { "four_one", 4, 1, false, 2 },
+    { "four_two", 4, 5, true, 2 },    { "five_two", 5, 3, false, 2 },
+    { "five_three", 5, 11, true, 2 }, { "six_two", 6, 3, false, 3 },
+    { "six_three", 6, 7, true, 3 },
+};
+
+static void test_start(void **state) {
+    const struct start_row *row = *state;
+    struct cluster c;
+    cluster_open(&c, row->count);
+    struct node *last = &c.nodes[row->count - 1];
+    assert_int_equal(replica_acks_for_quorum(last->replica), row->acks);
+    assert_int_equal(replica_other_count(last->replica), row->count - 1);
+    for (size_t i = 0; i + 1 < row->count; i++) {
+        struct replica_now now = now_of(&c.nodes[i]);
+        struct replica_todo todo;
+        replica_next(c.nodes[i].replica, c.nodes[i].store, &now, &todo);
+        assert_true(is_in_service(&c.nodes[i]));
+    }
+    pull_round(&c, last, row->up);
+    assert_int_equal(is_in_service(last), row->at_once);
+    struct replica_stats stats;
+    replica_stats(last->replica, &stats);
+    assert_int_equal(stats.durability_reset_count, 0);
+    /* After a while with what there is, and that is counted. */
+    pass_ms(FIXTURE_START_WAIT_MS - 1);
+    pull_round(&c, last, row->up);
+    assert_int_equal(is_in_service(last), row->at_once);
+    pass_ms(1);
+    pull_round(&c, last, row->up);
+    assert_true(is_in_service(last));
+    replica_stats(last->replica, &stats);
+    assert_int_equal(stats.durability_reset_count, row->at_once ? 0 : 1);
+    cluster_close(&c);
+}
+
+/* Whoever answers is pulled to the end first, however long ago the start was. */
+static void test_start_waits_for_whoever_answers(void **state) {
+    (void)state;
+    struct cluster c;
+    cluster_open(&c, 3);
+    struct node *last = &c.nodes[2];
+    for (char i = '0'; i < '9'; i++) {
+        char key[] = { i, '\0' };
+        (void)fixture_put(c.nodes[0].store, key, "v", 0, world.unix_ms);
+    }
+    struct replica_now now = now_of(&c.nodes[0]);
+    struct replica_todo todo;
+    replica_next(c.nodes[0].replica, c.nodes[0].store, &now, &todo);
+    pass_ms(FIXTURE_START_WAIT_MS - 1);
+    static struct pull pull;
+    now = now_of(last);
+    for (size_t i = 0; i < 2; i++) {
+        replica_next(last->replica, last->store, &now, &todo);
+        assert_int_equal(todo.kind, REPLICA_PULL);
+        if (todo.wallet.bytes[0] == 2) {
+            replica_pull_failed(last->replica, todo.ticket, false, "it hangs", &now);
+            continue;
+        }
+        pull_send(&pull, last, &c.nodes[0], todo.ticket);
+        assert_true(pull_serve(&pull, true));
+        pull_deliver(&pull, 0);
+    }
+    assert_true(pull.page.more);
+    pass_ms(FIXTURE_START_WAIT_MS + 1);
+    assert_false(is_in_service(last));
+    pull_round(&c, last, 1);
+    assert_true(is_in_service(last));
+    assert_value(last->store, "8", world.unix_ms, "v");
+    cluster_close(&c);
+}
+
+/* A member that has begun again is pulled anew: its new boot may acknowledge without knowing of this
+ * start. */
+static void test_start_beside_a_new_boot(void **state) {
+    (void)state;
+    struct cluster c;
+    cluster_open(&c, 4);
+    struct node *last = &c.nodes[3];
+    for (size_t i = 0; i < 3; i++) {
+        struct replica_now now = now_of(&c.nodes[i]);
+        struct replica_todo todo;
+        replica_next(c.nodes[i].replica, c.nodes[i].store, &now, &todo);
+    }
+    pull_round(&c, last, 1);
+    assert_false(is_in_service(last));
+    static struct pull pull;
+    pass_ms(6000);
+    struct replica_now now = now_of(last);
+    struct replica_todo todo;
+    do {
+        replica_next(last->replica, last->store, &now, &todo);
+        if (todo.wallet.bytes[0] != 2) {
+            replica_pull_failed(last->replica, todo.ticket, false, "later", &now);
+        }
+    } while (todo.wallet.bytes[0] != 2);
+    pull_send(&pull, last, &c.nodes[1], todo.ticket);
+    assert_true(pull_serve(&pull, true));
+    struct replica_heard heard = { .wallet = c.nodes[0].wallet, .incarnation = { 44 } };
+    pull.page.heard = &heard;
+    pull.page.heard_count = 1;
+    pull_deliver(&pull, 0);
+    assert_int_equal(pull.verdict, REPLICA_TAKE);
+    assert_false(is_in_service(last));
+    pass_ms(6000);
+    pull_round(&c, last, 3);
+    assert_true(is_in_service(last));
+    cluster_close(&c);
+}
+
+/* A member in service that refuses others' pulls while it has not enough itself. */
+static void test_starting_is_not_asked_for_data(void **state) {
+    (void)state;
+    struct cluster c;
+    cluster_open(&c, 3);
+    static struct pull pull;
+    struct replica_now now = now_of(&c.nodes[0]);
+    struct replica_todo todo;
+    replica_next(c.nodes[0].replica, c.nodes[0].store, &now, &todo);
+    while (todo.wallet.bytes[0] != 3) {
+        replica_next(c.nodes[0].replica, c.nodes[0].store, &now, &todo);
+    }
+    pull_send(&pull, &c.nodes[0], &c.nodes[2], todo.ticket);
+    assert_true(pull_serve(&pull, true));
+    assert_int_equal(pull.why.code, STATUS_UNAVAILABLE);
+    assert_non_null(strstr(pull.why.text, "starting"));
+    cluster_close(&c);
+}
+
+static void test_other_secret_starts_over(void **state) {
+    (void)state;
+    struct cluster c;
+    cluster_open(&c, 3);
+    struct node *last = &c.nodes[2];
+    for (size_t i = 0; i < 2; i++) {
+        struct replica_now now = now_of(&c.nodes[i]);
+        struct replica_todo todo;
+        replica_next(c.nodes[i].replica, c.nodes[i].store, &now, &todo);
+    }
+    pull_round(&c, last, 3);
+    assert_true(is_in_service(last));
+    replica_set_secret(last->replica, fixture_hash, false); /* The same: nothing happens. */
+    assert_true(is_in_service(last));
+    uint8_t other[REPLICA_HASH_BYTES] = { 8 };
+    uint8_t writer[STORE_WRITER_BYTES] = { 60 };
+    store_reset(last->store, writer);
+    replica_set_secret(last->replica, other, false);
+    assert_false(is_in_service(last));
+    pull_round(&c, last, 3);
+    assert_false(is_in_service(last)); /* They hold another one. */
+    cluster_close(&c);
+}
+
+/* ---- Members ---- */
+
+struct entry {
+    uint8_t wallet;
+    uint8_t url;
+    uint64_t id;
+};
+
+static struct members_row {
+    const char *name;
+    struct entry entries[5];
+    size_t count;
+    size_t want;     /* Others. */
+    uint8_t wallet0; /* Of the first of them. */
+} members_rows[] = {
+    { "none", { { 0 } }, 0, 0, 0 },
+    { "self_alone", { { 1, 1, 1 } }, 1, 0, 0 },
+    { "one", { { 1, 1, 1 }, { 2, 2, 2 } }, 2, 1, 2 },
+    { "own_ghost", { { 9, 1, 9 }, { 2, 2, 2 } }, 2, 1, 2 },
+    { "own_wallet_elsewhere", { { 1, 9, 9 }, { 2, 2, 2 } }, 2, 1, 2 },
+    { "ghost_first", { { 2, 2, 2 }, { 3, 2, 3 } }, 2, 1, 3 },
+    { "ghost_last", { { 3, 2, 3 }, { 2, 2, 2 } }, 2, 1, 3 },
+    { "moved", { { 2, 2, 2 }, { 2, 3, 3 } }, 2, 1, 2 },
+    { "twice_the_same", { { 2, 2, 2 }, { 2, 2, 2 } }, 2, 1, 2 },
+    { "three_ghosts", { { 2, 2, 2 }, { 3, 2, 4 }, { 4, 2, 3 }, { 5, 5, 5 } }, 4, 2, 3 },
+};
+
+static void test_members(void **state) {
+    const struct members_row *row = *state;
+    static const char *const urls[] = {
+        "u0", "u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8", "u9"
+    };
+    struct node n = { 0 };
+    node_boot(&n, 0, 1);
+    struct replica_member members[5];
+    for (size_t i = 0; i < row->count; i++) {
+        members[i] = (struct replica_member){ .wallet = { { row->entries[i].wallet } },
+                                              .url = urls[row->entries[i].url],
+                                              .instance_id = row->entries[i].id };
+    }
+    struct replica_member self = { n.wallet, "u1", 1 };
+    struct replica_now now = now_of(&n);
+    assert_ok(replica_set_members(n.replica, &self, members, row->count, &now));
+    assert_int_equal(replica_other_count(n.replica), row->want);
+    struct replica_view view;
+    assert_int_equal(replica_view(n.replica, 0, &now, &view), row->want > 0);
+    assert_int_equal(view.wallet.bytes[0], row->wallet0);
+    assert_false(replica_view(n.replica, row->want, &now, &view));
+    replica_check(n.replica, n.store);
+    node_close(&n);
+}
+
+static void test_too_many_members(void **state) {
+    (void)state;
+    struct node n = { 0 };
+    node_boot(&n, 0, 1);
+    static struct replica_member members[REPLICA_MEMBER_COUNT_MAX + 1];
+    static char urls[REPLICA_MEMBER_COUNT_MAX + 1][8];
+    for (size_t i = 0; i <= REPLICA_MEMBER_COUNT_MAX; i++) {
+        (void)snprintf(urls[i], sizeof(urls[i]), "m%u", (unsigned)(i % 1000));
+        members[i] =
+            (struct replica_member){ .wallet = { { 7, (uint8_t)(i / 256), (uint8_t)(i % 256) } },
+                                     .url = urls[i],
+                                     .instance_id = i + 1 };
+    }
+    struct replica_member self = member_of(&n);
+    struct replica_now now = now_of(&n);
+    assert_ok(replica_set_members(n.replica, &self, members, REPLICA_MEMBER_COUNT_MAX, &now));
+    assert_int_equal(replica_other_count(n.replica), REPLICA_MEMBER_COUNT_MAX);
+    assert_err(replica_set_members(n.replica, &self, members, REPLICA_MEMBER_COUNT_MAX + 1, &now),
+               TOO_BIG);
+    assert_int_equal(replica_other_count(n.replica), REPLICA_MEMBER_COUNT_MAX);
+    node_close(&n);
+}
+
+/* A node that left the registry serves no more, keeps what it holds, and starts again when it is
+ * back. */
+static void test_leaving_and_coming_back(void **state) {
+    (void)state;
+    struct cluster c;
+    cluster_open(&c, 3);
+    struct node *n = &c.nodes[0];
+    for (size_t i = 0; i < 2; i++) {
+        struct replica_now now = now_of(&c.nodes[i]);
+        struct replica_todo todo;
+        replica_next(c.nodes[i].replica, c.nodes[i].store, &now, &todo);
+    }
+    pull_round(&c, &c.nodes[2], 3);
+    (void)fixture_put(n->store, "mine", "m", 0, world.unix_ms);
+    node_list(n, &c.listed[1], 2);
+    char reason[REPLICA_REASON_BYTES];
+    assert_false(replica_in_service(n->replica, reason));
+    assert_non_null(strstr(reason, "registry"));
+    pass_ms(FIXTURE_START_WAIT_MS + 1);
+    pull_round(&c, n, 0);
+    assert_false(is_in_service(n));
+    node_list(n, c.listed, 3);
+    assert_false(is_in_service(n));
+    pull_round(&c, n, 2);
+    assert_false(is_in_service(n));
+    pass_ms(6000);
+    pull_round(&c, n, 6);
+    assert_true(is_in_service(n));
+    assert_value(n->store, "mine", world.unix_ms, "m");
+    cluster_close(&c);
+}
+
+/* ---- Scheduling ---- */
+
+/* Failures back off, longer and longer up to the bound, and only for the member that fails. */
+static void test_backoff(void **state) {
+    (void)state;
+    struct cluster c;
+    cluster_open(&c, 3);
+    struct node *n = &c.nodes[2];
+    uint64_t bound_ms = 100;
+    static struct pull pull;
+    for (size_t i = 0; i < 10; i++) {
+        struct replica_now now = now_of(n);
+        struct replica_todo todo;
+        for (size_t k = 0; k < 2; k++) {
+            replica_next(n->replica, n->store, &now, &todo);
+            assert_int_equal(todo.kind, REPLICA_PULL);
+            replica_pull_failed(n->replica, todo.ticket, false, "it does not answer", &now);
+            replica_pull_failed(n->replica, todo.ticket, false, "twice", &now);
+        }
+        replica_next(n->replica, n->store, &now, &todo);
+        assert_int_equal(todo.kind, REPLICA_IDLE);
+        assert_in_range(todo.at_ms, now.mono_ms + bound_ms / 2, now.mono_ms + bound_ms);
+        struct replica_view view;
+        assert_true(replica_view(n->replica, 0, &now, &view));
+        assert_false(view.reachable);
+        assert_string_equal(view.error, "it does not answer");
+        pass_ms(bound_ms);
+        bound_ms = 2 * bound_ms < 5000 ? 2 * bound_ms : 5000;
+    }
+    /* One answers now, while the other hangs: it is asked again and again all the same. */
+    struct replica_now now = now_of(&c.nodes[0]);
+    struct replica_todo todo;
+    replica_next(c.nodes[0].replica, c.nodes[0].store, &now, &todo);
+    for (size_t i = 0; i < 5; i++) {
+        now = now_of(n);
+        do {
+            replica_next(n->replica, n->store, &now, &todo);
+        } while (todo.kind == REPLICA_PULL && todo.wallet.bytes[0] != 1);
+        assert_int_equal(todo.kind, REPLICA_PULL);
+        pull_send(&pull, n, &c.nodes[0], todo.ticket);
+        assert_true(pull_serve(&pull, true));
+        pull_deliver(&pull, 0);
+        pass_ms(100);
+    }
+    struct replica_stats stats;
+    replica_stats(n->replica, &stats);
+    assert_int_equal(stats.pull_ok_count, 5);
+    assert_int_equal(stats.pull_failed_count, 20);
+    assert_int_equal(stats.reachable_count, 1);
+    cluster_close(&c);
+}
+
+static void test_config(void **state) {
+    (void)state;
+    struct replica *r = NULL;
+    struct replica_cfg cfg = fixture_replica_cfg();
+    cfg.interval_ms = 0;
+    assert_err(replica_init(&r, &cfg), BAD_CONFIG);
+    cfg = fixture_replica_cfg();
+    cfg.wait_ms = REPLICA_WAIT_MS_MAX + 1;
+    assert_err(replica_init(&r, &cfg), BAD_CONFIG);
+    cfg = fixture_replica_cfg();
+    cfg.page_bytes_max = 0;
+    assert_err(replica_init(&r, &cfg), BAD_CONFIG);
+    cfg = fixture_replica_cfg();
+    cfg.backoff_min_ms = 0;
+    assert_err(replica_init(&r, &cfg), BAD_CONFIG);
+    cfg = fixture_replica_cfg();
+    cfg.backoff_min_ms = cfg.backoff_max_ms + 1;
+    assert_err(replica_init(&r, &cfg), BAD_CONFIG);
+    assert_null(r);
+    replica_close(&r);
+    cfg = fixture_replica_cfg();
+    cfg.wait_ms = REPLICA_WAIT_MS_MAX;
+    cfg.backoff_min_ms = cfg.backoff_max_ms;
+    assert_ok(replica_init(&r, &cfg));
+    replica_close(&r);
+    replica_close(&r);
+    assert_null(r);
+}
+
+int main(void) {
+    struct CMUnitTest tests[TEST_ROWS(start_rows) + TEST_ROWS(members_rows) + 16];
+    const struct CMUnitTest single[] = {
+        cmocka_unit_test(test_start_waits_for_whoever_answers),
+        cmocka_unit_test(test_start_beside_a_new_boot),
+        cmocka_unit_test(test_starting_is_not_asked_for_data),
+        cmocka_unit_test(test_other_secret_starts_over),
+        cmocka_unit_test(test_too_many_members),
+        cmocka_unit_test(test_leaving_and_coming_back),
+        cmocka_unit_test(test_backoff),
+        cmocka_unit_test(test_config),
+    };
+    size_t count = 0;
+    TEST_ADD_ROWS(tests, count, test_start, start_rows);
+    TEST_ADD_ROWS(tests, count, test_members, members_rows);
+    for (size_t i = 0; i < TEST_ROWS(single); i++) {
+        tests[count++] = single[i];
+    }
+    return _cmocka_run_group_tests("replica_start", tests, count, NULL, NULL);
+}
