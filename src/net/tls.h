@@ -47,6 +47,8 @@ struct tls_client_cfg {
     struct identity_credential *credential; /* One reference is added. NULL: an anonymous client. */
     struct tls_verify_cfg verify;
     const char *alpn; /* The one protocol to speak; lent for good. */
+    bool
+        needs_tls13; /* Nothing older, where the TLS library has it: 1.2 shows this side's wallet. */
 };
 
 /* The same for clients. The server's binding is checked inside the handshake, before this side

@@ -46,6 +46,15 @@ static void restrict_version(mbedtls_ssl_config *conf) {
     mbedtls_ssl_conf_extended_master_secret(conf, MBEDTLS_SSL_EXTENDED_MS_ENABLED);
 }
 
+/* Where the library has no TLS 1.3, nobody can ask for it. */
+static void require_tls13(mbedtls_ssl_config *conf) {
+#if MBEDTLS_VERSION_MAJOR >= 3
+    mbedtls_ssl_conf_min_tls_version(conf, MBEDTLS_SSL_VERSION_TLS1_3);
+#else
+    (void)conf;
+#endif
+}
+
 /* mbedTLS 2 computes tables for the key's curve at its first signature and keeps them with the key:
  * make that one here, before several threads sign at once. */
 static RC warm_up(mbedtls_pk_context *key) {
@@ -128,6 +137,9 @@ RC tls_config_client(struct tls_config **out, const struct tls_client_cfg *cfg) 
     ENSURE(config != NULL, NOMEM);
     config->alpn[0] = cfg->alpn;
     TRY(fill(config, cfg->credential, config->alpn));
+    if (cfg->needs_tls13) {
+        require_tls13(&config->conf);
+    }
     *out = config;
     config = NULL;
     return OK;

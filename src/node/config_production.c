@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include <mbedtls/version.h>
+
 #include "node/config.h"
 
 #define FIELD(name) offsetof(struct node_config, name)

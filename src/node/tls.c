@@ -58,6 +58,7 @@ RC node_tls_make_client(struct node *node, struct tls_config *server, struct tls
                     .now_unix_s = verify_now_unix_s,
                     .ctx = node },
         .alpn = TLS_ALPN_NOVAKMS,
+        .needs_tls13 = config_build_needs_tls13(),
     };
     return tls_config_client(out, &client);
 }
