@@ -15,7 +15,7 @@ import time
 import types
 
 import harness
-from harness import BUILD, NOT_FOUND, CallError, Closed, Conn, Wallet, eventually
+from harness import BUILD, NOT_FOUND, UNAVAILABLE, CallError, Closed, Conn, Wallet, eventually
 
 sys.path.insert(0, str(harness.ROOT / "tools"))
 sys.dont_write_bytecode = True
@@ -155,6 +155,18 @@ class Cluster:
                 return None
         return eventually("the app is known", attempt)
 
+    def ask(self, number, do):
+        """do(connection) of a node that serves, or will soon."""
+        def attempt():
+            try:
+                with self.connect_known(number) as conn:
+                    return [do(conn)]
+            except CallError as error:
+                if error.code != UNAVAILABLE:
+                    raise
+                return None
+        return eventually("node-%d serves" % number, attempt, every_s=0.1)[0]
+
     def page(self, number):
         return self.net.page(self.node(number)) or {}
 
@@ -165,14 +177,19 @@ class Cluster:
 
     def contents(self, number):
         """{key: stamp} of the app."""
-        held, token = {}, b""
-        with self.connect_known(number) as conn:
+        def read(conn):
+            held, token = {}, b""
             while True:
                 answer = conn.call("List", limit=1000, page_token=token)
                 held.update((e.key, stamp_of(e.stamp)) for e in answer.entries)
                 token = answer.next_page_token
                 if not token:
                     return held
+        return self.ask(number, read)
+
+    def value(self, number, key):
+        """What a node holds; None: nothing."""
+        return self.ask(number, lambda conn: list(values(conn, [key])))[0][2]
 
     def await_same(self):
         """Waits until all nodes hold the same, and gives that."""
@@ -467,14 +484,15 @@ def losses(cluster, history):
     found = []
     held = cluster.await_same()
     for number in cluster.numbers:
-        with cluster.connect_known(number) as conn:
-            for key, stamp, value in values(conn, sorted(history.attempts)):
-                sentence = history.lost(number, key, stamp, value)
-                if sentence is not None:
-                    found.append(sentence)
-            for path, first in sorted(history.derived.items()):
-                if conn.call("Derive", path=path).key != first:
-                    found.append("node-%d derives another key for %r" % (number, path))
+        for key, stamp, value in cluster.ask(number, lambda conn: list(
+                values(conn, sorted(history.attempts)))):
+            sentence = history.lost(number, key, stamp, value)
+            if sentence is not None:
+                found.append(sentence)
+        keys = cluster.ask(number, lambda conn: {
+            path: conn.call("Derive", path=path).key for path in sorted(history.derived)})
+        found += ["node-%d derives another key for %r" % (number, path)
+                  for path, key in keys.items() if key != history.derived[path]]
     strange = sorted(k for k in held if k.startswith(history.prefix + b"/")
                      and k not in history.attempts)
     return found + ["%r was never written" % key for key in strange]

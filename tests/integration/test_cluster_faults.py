@@ -17,13 +17,6 @@ def cluster():
         yield cluster
 
 
-def value_on(cluster, number, key):
-    """What a node holds; None: nothing."""
-    with cluster.connect_known(number) as conn:
-        item = conn.call("BatchGet", keys=[key]).items[0]
-        return item.value if item.status.code == 0 else None
-
-
 def test_all_nodes_have_one_secret(cluster):
     keys = set()
     for number in cluster.numbers:
@@ -56,16 +49,16 @@ def test_both_sides_of_a_cut_go_on_and_meet(cluster):
                 alone.call("Put", timeout_ms=2000, key=b"keep/alone-too", value=b"x",
                            durability=QUORUM)
         load.await_acked(10)
-        assert value_on(cluster, 1, b"keep/alone") is None
+        assert cluster.value(1, b"keep/alone") is None
         cluster.order(2, "heal")
         load.await_acked(10)
         load.stop()
         load.check_faults()
     for number in cluster.numbers:
-        eventually("the write of the cut side", lambda n=number: value_on(
-            cluster, n, b"keep/alone") == b"from the cut side")
-        eventually("the write that no quorum had", lambda n=number: value_on(
-            cluster, n, b"keep/alone-too") == b"x")
+        eventually("the write of the cut side", lambda n=number: cluster.value(
+            n, b"keep/alone") == b"from the cut side")
+        eventually("the write that no quorum had", lambda n=number: cluster.value(
+            n, b"keep/alone-too") == b"x")
     cluster.await_same()
 
 
@@ -77,11 +70,10 @@ def test_a_hung_peer_delays_nobody_else(cluster):
         for count in range(20):
             conn.call("Put", key=b"keep/hung", value=b"%d" % count, durability=QUORUM)
     for number in others:
-        eventually("the last write", lambda n=number: value_on(
-            cluster, n, b"keep/hung") == b"19")
+        eventually("the last write", lambda n=number: cluster.value(n, b"keep/hung") == b"19")
     assert all(cluster.serves(n) for n in others)
     cluster.order(4, "heal")
-    eventually("the hung node", lambda: value_on(cluster, 4, b"keep/hung") == b"19")
+    eventually("the hung node", lambda: cluster.value(4, b"keep/hung") == b"19")
 
 
 def test_a_removed_member_is_refused(cluster):
@@ -93,7 +85,7 @@ def test_a_removed_member_is_refused(cluster):
         conn.call("Put", key=b"keep/removed", value=b"four of four", durability=QUORUM)
     cluster.net.chain.transact(*cluster.net.registration(node, 1))
     cluster.await_ready(5)
-    eventually("what it missed", lambda: value_on(cluster, 5, b"keep/removed") == b"four of four")
+    eventually("what it missed", lambda: cluster.value(5, b"keep/removed") == b"four of four")
 
 
 def lasting(contents):
