@@ -113,7 +113,8 @@ def started_at(pid):
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()
-    return None if fields[0] == "Z" else int(fields[19])
+    # One whose first thread is dead lives on, with its ports, until the last one is.
+    return None if fields[0] == "Z" and int(fields[17]) <= 1 else int(fields[19])
 
 
 def is_running(process):
