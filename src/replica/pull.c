@@ -7,6 +7,8 @@
 
 /* Digests are compared each time after so many intervals. */
 #define DIGEST_INTERVALS 6
+/* While this node is starting: whoever answers so fast is pulled from alone. */
+#define ALONE_MS 250u
 /* Of a long poll while this node is starting. */
 #define START_POLL_MS 500u
 
@@ -62,6 +64,35 @@ static void note_writer(struct replica *r, const struct store *s, const struct r
     memcpy(r->own, store_writer(s), STORE_WRITER_BYTES);
 }
 
+/* Until when a page of the member's first pass can be expected soon; 0: none. */
+static uint64_t pass_until_ms(const struct member *m) {
+    bool has_more = m->is_answering && !m->is_at_end && m->since > 0;
+    if (!has_more || m->is_complete) {
+        return 0;
+    }
+    return (m->task.kind == REPLICA_IDLE ? m->ok_ms : m->task.sent_ms) + ALONE_MS;
+}
+
+/* A starting node pulls everything from one member, and then from the others what that one did not
+ * have: all at once would send the same records several times. Until when this one waits for such a
+ * pass of another; 0: it does not. One that stalls makes nobody wait. */
+static uint64_t held_until_ms(const struct replica *r, const struct member *m) {
+    if (r->in_service || m->is_complete || m->since == 0) {
+        return 0;
+    }
+    uint64_t until_ms = 0;
+    for (const struct member *other = r->members; other < m; other++) {
+        uint64_t pass_ms = pass_until_ms(other);
+        until_ms = pass_ms > until_ms ? pass_ms : until_ms;
+    }
+    return until_ms;
+}
+
+static uint64_t next_at_ms(const struct replica *r, const struct member *m) {
+    uint64_t held_ms = held_until_ms(r, m);
+    return held_ms > m->next_at_ms ? held_ms : m->next_at_ms;
+}
+
 void replica_next(struct replica *r, const struct store *s, const struct replica_now *now,
                   struct replica_todo *out) {
     note_writer(r, s, now);
@@ -80,12 +111,13 @@ void replica_next(struct replica *r, const struct store *s, const struct replica
         if (m->task.kind != REPLICA_IDLE) {
             continue;
         }
-        if (m->next_at_ms <= now->mono_ms) {
+        uint64_t at_ms = next_at_ms(r, m);
+        if (at_ms <= now->mono_ms) {
             r->next_idx = (idx + 1) % r->count;
             begin_task(r, m, now, out);
             return;
         }
-        out->at_ms = m->next_at_ms < out->at_ms ? m->next_at_ms : out->at_ms;
+        out->at_ms = at_ms < out->at_ms ? at_ms : out->at_ms;
     }
 }
 

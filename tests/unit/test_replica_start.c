@@ -3,6 +3,7 @@
 #include "replica_fixture.h"
 
 #define NODES 6
+#define PASS_RECORDS 16
 
 struct cluster {
     struct node nodes[NODES];
@@ -373,6 +374,73 @@ static void test_backoff(void **state) {
     cluster_close(&c);
 }
 
+/* The first pages are asked of both; then the second member waits for the first one's pass. */
+static void test_a_starting_node_pulls_from_one_at_a_time(void **state) {
+    (void)state;
+    struct cluster c;
+    cluster_open(&c, 3);
+    for (uint8_t i = 0; i < PASS_RECORDS; i++) {
+        const char key[] = { (char)('a' + i), '\0' };
+        (void)fixture_put(c.nodes[0].store, key, "v", 0, world.unix_ms);
+    }
+    pull_round(&c, &c.nodes[1], 1);
+    struct node *n = &c.nodes[2];
+    static struct pull pulls[2];
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(pull_next(&pulls[i], n, &c.nodes[i]));
+        assert_true(pull_serve(&pulls[i], false));
+        pull_deliver(&pulls[i], 0);
+        assert_true(pulls[i].page.more);
+    }
+    assert_true(pull_next(&pulls[0], n, &c.nodes[0]));
+    struct replica_now now = now_of(n);
+    struct replica_todo todo;
+    replica_next(n->replica, n->store, &now, &todo);
+    assert_int_equal(todo.kind, REPLICA_IDLE);
+    assert_int_equal(todo.at_ms, now.mono_ms + 250);
+    /* It stalls: the second goes on, and it too, when it answers. */
+    pass_ms(249);
+    assert_false(pull_next(&pulls[1], n, &c.nodes[1]));
+    pass_ms(1);
+    assert_true(pull_next(&pulls[1], n, &c.nodes[1]));
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(pull_serve(&pulls[i], false));
+        pull_deliver(&pulls[i], 0);
+        assert_true(pulls[i].page.more);
+    }
+    pull_round(&c, n, 3);
+    assert_true(is_in_service(n));
+    struct replica_stats stats;
+    replica_stats(n->replica, &stats);
+    assert_int_equal(stats.applied_count, PASS_RECORDS);
+    assert_int_equal(stats.record_count, PASS_RECORDS + pulls[0].record_count * 2);
+    cluster_close(&c);
+}
+
+/* A pass that fails makes nobody wait. */
+static void test_a_failed_pass_holds_nobody(void **state) {
+    (void)state;
+    struct cluster c;
+    cluster_open(&c, 3);
+    for (uint8_t i = 0; i < PASS_RECORDS; i++) {
+        const char key[] = { (char)('a' + i), '\0' };
+        (void)fixture_put(c.nodes[0].store, key, "v", 0, world.unix_ms);
+    }
+    pull_round(&c, &c.nodes[1], 1);
+    struct node *n = &c.nodes[2];
+    static struct pull pulls[2];
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(pull_next(&pulls[i], n, &c.nodes[i]));
+        assert_true(pull_serve(&pulls[i], false));
+        pull_deliver(&pulls[i], 0);
+    }
+    assert_true(pull_next(&pulls[0], n, &c.nodes[0]));
+    struct replica_now now = now_of(n);
+    replica_pull_failed(n->replica, pulls[0].ticket, false, "it is gone", &now);
+    assert_true(pull_next(&pulls[1], n, &c.nodes[1]));
+    cluster_close(&c);
+}
+
 static void test_config(void **state) {
     (void)state;
     struct replica *r = NULL;
@@ -412,6 +480,8 @@ int main(void) {
         cmocka_unit_test(test_too_many_members),
         cmocka_unit_test(test_leaving_and_coming_back),
         cmocka_unit_test(test_backoff),
+        cmocka_unit_test(test_a_starting_node_pulls_from_one_at_a_time),
+        cmocka_unit_test(test_a_failed_pass_holds_nobody),
         cmocka_unit_test(test_config),
     };
     size_t count = 0;
