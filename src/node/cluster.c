@@ -51,6 +51,21 @@ static void log_durability_reset(struct cluster *c) {
     c->durability_reset_count = stats.durability_reset_count;
 }
 
+/* The data came, and how fast. */
+static void log_snapshot(struct cluster *c, bool is_complete) {
+    if (is_complete && !c->is_complete && c->snapshot_at_us != 0) {
+        struct replica_stats stats;
+        (void)service_kv_lock(c->cfg.shared->kv);
+        replica_stats(c->cfg.shared->replica, &stats);
+        service_kv_unlock(c->cfg.shared->kv, false);
+        LOG(INFO, "replication.snapshot", "records=%" PRIu64 " received=%" PRIu64 " us=%" PRIu64,
+            stats.applied_count - c->snapshot_applied_count,
+            stats.record_count - c->snapshot_record_count, clock_mono_us() - c->snapshot_at_us);
+        c->snapshot_at_us = 0;
+    }
+    c->is_complete = is_complete;
+}
+
 static void tell_node(struct cluster *c) {
     char why[REPLICA_REASON_BYTES] = "";
     char reason[REPLICA_REASON_BYTES] = "";
@@ -66,6 +81,7 @@ static void tell_node(struct cluster *c) {
                                    : "the other members' data is not complete",
                        why);
     }
+    log_snapshot(c, is_complete);
     if (is_ready == c->is_ready && strcmp(reason, c->reason) == 0) {
         return;
     }

@@ -57,6 +57,10 @@ struct cluster {
     size_t scratch_bytes;
     bool is_ready; /* What the node was told last. */
     char reason[REPLICA_REASON_BYTES];
+    bool is_complete;               /* All data was here at the last look. */
+    uint64_t snapshot_at_us;        /* When the first page was asked for; 0: all is here. */
+    uint64_t snapshot_record_count; /* As counted then, and the next. */
+    uint64_t snapshot_applied_count;
     uint64_t logged_at_ms;
     struct replica_stats logged;
     uint64_t durability_reset_count; /* As logged. */

@@ -223,6 +223,20 @@ static const char *unreachable(const struct cluster *c, const struct peer *peer)
     return NULL;
 }
 
+/* The first page of all data is asked for. */
+static void note_snapshot(struct cluster *c) {
+    if (c->is_complete || c->snapshot_at_us != 0) {
+        return;
+    }
+    struct replica_stats stats;
+    (void)service_kv_lock(c->cfg.shared->kv);
+    replica_stats(c->cfg.shared->replica, &stats);
+    service_kv_unlock(c->cfg.shared->kv, false);
+    c->snapshot_at_us = clock_mono_us();
+    c->snapshot_record_count = stats.record_count;
+    c->snapshot_applied_count = stats.applied_count;
+}
+
 static RC send_pull(struct cluster *c, struct peer *peer, uint32_t ticket) {
     struct replica_request request;
     Novakms__V1__PullRequest *message = NULL;
@@ -235,6 +249,7 @@ static RC send_pull(struct cluster *c, struct peer *peer, uint32_t ticket) {
         free(op);
         return ERR(NOMEM);
     }
+    note_snapshot(c);
     net_channel_set_timeout(peer->channel, request.wait_ms + PULL_TIMEOUT_MS);
     novakms__v1__peer_service__pull(service, message, on_pull, op);
     return OK;

@@ -32,14 +32,14 @@ SETTINGS = {"KMS_NODE_TICK_SECONDS": "1", "REGISTRY_REFRESH_SECONDS": "1",
 class Cluster:
     """Nodes are numbered from 1."""
 
-    def __init__(self, count, settings=None, skewed=False):
+    def __init__(self, count, settings=None, skewed=False, wires=True):
         self.directory = tempfile.TemporaryDirectory(prefix="nova-cluster-")
         self.net = devnet_lib.Devnet(pathlib.Path(self.directory.name) / "devnet")
         self.net.dir.mkdir(mode=0o700)
         self.clocks = {}
         try:
             self.net.up(types.SimpleNamespace(
-                nodes=1, build=str(BUILD), start=False, wires=True,
+                nodes=1, build=str(BUILD), start=False, wires=wires,
                 set=list({**SETTINGS, **(settings or {})}.items())))
             self.wallet = Wallet(pathlib.Path(
                 self.net.state["sample_app"]["key_file"]).read_text())

@@ -14,7 +14,7 @@ def test_bench_reports_every_call(tmp_path):
     report = tmp_path / "report.json"
     done = subprocess.run(
         [BUILD / "tools/bench/novakms-bench", "--node", BUILD / "src/nova-kms", "--only", "calls",
-         "--only", "soak", "--window-ms", "100", "--rounds", "1", "--json", report],
+         "--only", "soak", "--only", "bulk", "--bytes", "1000000", "--window-ms", "100", "--rounds", "1", "--json", report],
         capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     figures = json.loads(report.read_text())
@@ -25,6 +25,7 @@ def test_bench_reports_every_call(tmp_path):
             assert row["echo"]["server_cpu_us"] > 0
             assert row["cpu_ratio"] > 0
     assert len(figures["soak"]["resident_mib"]) == 10
+    assert figures["bulk"]["seconds"] > 0
 
 
 def test_bench_names_a_wrong_option():

@@ -18,10 +18,15 @@ static const char usage[] =
     "  --workers N       worker threads of the node, and wallets that call it, 1 to 8\n"
     "                    (default 1, as the echo has)\n"
     "  --keys N,N,...    store sizes for Get and Put (default 1000,100000,1000000)\n"
-    "  --only SECTION    echo, calls, handshakes, storm, memory, keys or soak;\n"
-    "                    may be repeated\n"
-    "                    (soak runs only when asked for)\n"
-    "  --connections N   clients of the soak, 1 to 512 (default 64)\n"
+    "  --only SECTION    echo, calls, handshakes, storm, memory, keys, soak, bulk or\n"
+    "                    remote; may be repeated (the last three run only when\n"
+    "                    asked for)\n"
+    "  --connections N   clients of soak and remote, 1 to 512 (default 64)\n"
+    "  --bytes N         what bulk sends over bare TLS (default 67108864)\n"
+    "  --port N          remote: a node on loopback,\n"
+    "  --identity FILE   the wallet that calls it,\n"
+    "  --rate N          calls a second, 1 to 100000 (default 1000),\n"
+    "  --value-bytes N   and the size of a value, 1 to 1024 (default 128)\n"
     "  --json FILE       also writes the results as JSON\n"
     "  --help\n";
 
@@ -65,6 +70,11 @@ enum option_id {
     OPT_KEYS,
     OPT_ONLY,
     OPT_CONNECTIONS,
+    OPT_BYTES,
+    OPT_PORT,
+    OPT_IDENTITY,
+    OPT_RATE,
+    OPT_VALUE_BYTES,
     OPT_JSON,
     OPT_HELP
 };
@@ -77,6 +87,11 @@ static const struct option options[] = {
     { "keys", required_argument, NULL, OPT_KEYS },
     { "only", required_argument, NULL, OPT_ONLY },
     { "connections", required_argument, NULL, OPT_CONNECTIONS },
+    { "bytes", required_argument, NULL, OPT_BYTES },
+    { "port", required_argument, NULL, OPT_PORT },
+    { "identity", required_argument, NULL, OPT_IDENTITY },
+    { "rate", required_argument, NULL, OPT_RATE },
+    { "value-bytes", required_argument, NULL, OPT_VALUE_BYTES },
     { "json", required_argument, NULL, OPT_JSON },
     { "help", no_argument, NULL, OPT_HELP },
     { NULL, 0, NULL, 0 },
@@ -99,6 +114,17 @@ static RC parse_option(enum option_id id, const char *value, struct bench_cfg *c
         return parse_only(value, cfg);
     case OPT_CONNECTIONS:
         return parse_number(value, 1, 512, &cfg->connections);
+    case OPT_BYTES:
+        return parse_number(value, 1, (uint64_t)1 << 40, &cfg->bytes);
+    case OPT_PORT:
+        return parse_number(value, 1, UINT16_MAX, &cfg->port);
+    case OPT_IDENTITY:
+        cfg->identity_path = value;
+        return OK;
+    case OPT_RATE:
+        return parse_number(value, 1, 100000, &cfg->rate);
+    case OPT_VALUE_BYTES:
+        return parse_number(value, 1, WORKLOAD_VALUE_BYTES_MAX, &cfg->value_bytes);
     case OPT_JSON:
         cfg->json_path = value;
         return OK;
@@ -133,6 +159,9 @@ int main(int argc, char **argv) {
         .rounds = 3,
         .workers = 1,
         .connections = 64,
+        .bytes = (uint64_t)64 * 1024 * 1024,
+        .rate = 1000,
+        .value_bytes = 128,
         .key_counts = { 1000, 100000, 1000000 },
         .key_count_count = 3,
     };

@@ -15,6 +15,8 @@ const struct bench_section bench_sections[BENCH_SECTION_COUNT] = {
     { "memory", true, section_memory },
     { "keys", true, section_keys },
     { "soak", false, section_soak },
+    { "bulk", false, section_bulk },
+    { "remote", false, section_remote },
 };
 
 static const char *rpc_alpn[] = { "novakms/1", NULL };

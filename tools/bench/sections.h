@@ -18,6 +18,11 @@ struct bench_cfg {
     uint64_t rounds;
     uint64_t workers;
     uint64_t connections;
+    uint64_t bytes;            /* Of the bulk transfer. */
+    uint64_t port;             /* Of a remote node; 0: none. */
+    const char *identity_path; /* Of the wallet that calls it; NULL: none. */
+    uint64_t rate;             /* Calls a second that it gets. */
+    uint64_t value_bytes;
     uint64_t key_counts[BENCH_KEY_COUNTS_MAX];
     size_t key_count_count;
     uint32_t section_mask; /* Bit i: section i was asked for; 0: all that run by default. */
@@ -37,7 +42,7 @@ struct bench_section {
     /* Prints its table and adds its figures to out, an object. */
     RC (*run)(struct bench *bench, json_t *out);
 };
-#define BENCH_SECTION_COUNT 7
+#define BENCH_SECTION_COUNT 9
 extern const struct bench_section bench_sections[BENCH_SECTION_COUNT];
 
 /* Runs the sections asked for and writes the JSON. */
@@ -50,6 +55,8 @@ RC section_storm(struct bench *bench, json_t *out);
 RC section_memory(struct bench *bench, json_t *out);
 RC section_keys(struct bench *bench, json_t *out);
 RC section_soak(struct bench *bench, json_t *out);
+RC section_bulk(struct bench *bench, json_t *out);
+RC section_remote(struct bench *bench, json_t *out);
 
 /* A node, and as many registered wallets of its sample application as it has workers. */
 struct bench_node {
