@@ -29,7 +29,10 @@ struct replica_now cluster_now(const struct cluster *c) {
 void cluster_plain(const char *text, char *out, size_t out_bytes) {
     size_t len = 0;
     for (; len < out_bytes - 1 && text[len] != '\0'; len++) {
-        out[len] = text[len] >= ' ' && text[len] <= '~' ? text[len] : '?';
+        out[len] = '?';
+        if (text[len] >= ' ' && text[len] <= '~') {
+            out[len] = text[len];
+        }
     }
     out[len] = '\0';
 }

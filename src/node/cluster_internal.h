@@ -97,7 +97,7 @@ struct peer *cluster_find(struct cluster *c, const struct wallet *wallet);
 /* The peer of a member, listed or not: made if need be, and kept for a while. NULL when memory is out. */
 struct peer *cluster_reach(struct cluster *c, const struct auth_instance *member);
 /* Takes the new list, and new TLS. */
-void cluster_take_members(struct cluster *c, const struct wallet *self,
+void cluster_take_members(struct cluster *c, const struct wallet *wallet,
                           const struct registry_members *members);
 void cluster_take_tls(struct cluster *c, struct tls_config *tls);
 /* Drops those that are neither listed nor kept; with all, every one. */

@@ -78,16 +78,22 @@ static bool entries_differ(struct store_known_entry *entries, size_t count, cons
     return true;
 }
 
+/* Which vector it is, and what it may have. */
+struct known_rule {
+    const char *field;
+    size_t count_max;
+};
+
 /* NULL is the empty vector. */
-static bool known_in(const Novakms__V1__Known *in, const char *field, size_t count_max,
-                     struct arena *arena, struct store_known *out, struct status *why) {
+static bool known_in(const Novakms__V1__Known *in, struct known_rule rule, struct arena *arena,
+                     struct store_known *out, struct status *why) {
     *out = (struct store_known){ 0 };
     if (in == NULL) {
         return true;
     }
-    if (in->n_entries > count_max) {
+    if (in->n_entries > rule.count_max) {
         status_set(why, STATUS_INVALID_ARGUMENT, "%s: has %zu entries; at most %zu are allowed",
-                   field, in->n_entries, count_max);
+                   rule.field, in->n_entries, rule.count_max);
         return false;
     }
     struct store_known_entry *entries = arena_take(arena, (in->n_entries + 1) * sizeof(*entries));
@@ -95,13 +101,13 @@ static bool known_in(const Novakms__V1__Known *in, const char *field, size_t cou
         return refuse_nomem(why);
     }
     for (size_t i = 0; i < in->n_entries; i++) {
-        if (!writer_in(in->entries[i]->writer, field, entries[i].writer, why)) {
+        if (!writer_in(in->entries[i]->writer, rule.field, entries[i].writer, why)) {
             return false;
         }
         entries[i].hlc = in->entries[i]->hlc;
     }
     *out = (struct store_known){ entries, in->n_entries, in->rest_hlc };
-    return entries_differ(entries, in->n_entries, field, why);
+    return entries_differ(entries, in->n_entries, rule.field, why);
 }
 
 static bool heard_in(Novakms__V1__MemberIncarnation *const *in, size_t count, struct arena *arena,
@@ -149,7 +155,8 @@ bool peer_pull_request_in(const Novakms__V1__PullRequest *in, const struct peer_
         return false;
     }
     out->heard_count = in->n_heard;
-    return known_in(in->known, "known", limits->known_count_max, arena, &out->known, why) &&
+    return known_in(in->known, (struct known_rule){ "known", limits->known_count_max }, arena,
+                    &out->known, why) &&
            heard_in(in->heard, in->n_heard, arena, &out->heard, why);
 }
 
@@ -216,8 +223,10 @@ bool peer_page_in(const Novakms__V1__PullResponse *in, const struct peer_limits 
     page->reset = in->reset;
     page->last = in->last;
     page->heard_count = in->n_heard;
-    return known_in(in->known, "known", limits->known_count_max, arena, &page->known, why) &&
-           known_in(in->floor, "floor", limits->known_count_max, arena, &page->floor, why) &&
+    return known_in(in->known, (struct known_rule){ "known", limits->known_count_max }, arena,
+                    &page->known, why) &&
+           known_in(in->floor, (struct known_rule){ "floor", limits->known_count_max }, arena,
+                    &page->floor, why) &&
            heard_in(in->heard, in->n_heard, arena, &page->heard, why) &&
            records_in(in, limits, arena, out, why);
 }
@@ -241,7 +250,8 @@ bool peer_digests_in(const Novakms__V1__GetDigestResponse *in, const struct peer
                      struct arena *arena, struct peer_digests *out, struct status *why) {
     *out = (struct peer_digests){ .more = in->more };
     if (!peer_state_in(in->state, &out->state, why) ||
-        !known_in(in->known, "known", limits->known_count_max, arena, &out->known, why)) {
+        !known_in(in->known, (struct known_rule){ "known", limits->known_count_max }, arena,
+                  &out->known, why)) {
         return false;
     }
     if (in->n_apps > REPLICA_DIGEST_APP_COUNT_MAX) {

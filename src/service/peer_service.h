@@ -69,7 +69,7 @@ RC service_peer_init(struct service_peer **out, const struct service_peer_cfg *c
 ProtobufCService *service_peer_service(struct service_peer *peer);
 /* On the loop: answers a request, unless its call has ended meanwhile. */
 void service_peer_shared(struct service_peer *peer, uint64_t id,
-                         const struct service_share_answer *answer);
+                         const struct service_share_answer *result);
 /* Answers all long polls soon: the node stops (service_self). Any thread. */
 void service_peer_wake(struct service_peer *peer);
 /* On the loop, or when it does not run any more: closes the timer. */
