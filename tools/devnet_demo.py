@@ -227,7 +227,7 @@ def check(net, written):
 
 def play(net, options):
     say("a chain, and a first node, which makes the master secret")
-    net.up(argparse.Namespace(nodes=1, build=options.build, start=True, wires=True,
+    net.up(argparse.Namespace(nodes=1, build=options.build, start=True, wires=True, together=False,
                               set=[("KMS_NODE_TICK_SECONDS", "1")]))
     net.await_ready(STEP_S)
     for _ in range(options.nodes - 1):

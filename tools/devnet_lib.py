@@ -297,8 +297,11 @@ class Devnet:
         self.state["has_wires"] = options.nodes > 1 if options.wires is None else options.wires
         self.state["settings"] = dict(options.set or ())
         self.start_chain()
-        say("starting Odyn for %d node%s" % (options.nodes, "" if options.nodes == 1 else "s"))
-        for number in range(1, options.nodes + 1):
+        count = options.nodes
+        if options.start and not options.together:
+            count = min(count, 1)  # The others join when it serves.
+        say("starting Odyn for %d node%s" % (count, "" if count == 1 else "s"))
+        for number in range(1, count + 1):
             self.make_node(number)
         self.deploy()
         self.register_all()

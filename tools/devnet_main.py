@@ -43,24 +43,35 @@ def start(net, options):
             raise
 
 
+def grow(net, options):
+    """Waits until all nodes serve; without --together each joins when those before it do. Gives what
+    went wrong, or None."""
+    try:
+        if options.start:
+            net.await_ready(options.ready_seconds)
+        while options.start and len(net.state["nodes"]) < options.nodes:
+            with net.changing():
+                node = net.add_node()
+            net.await_node(node, options.ready_seconds)
+    except Failure as failure:
+        return failure
+    return None
+
+
 def command_up(net, options):
     start(net, options)
+    failure = grow(net, options)
     net.show()
-    if options.start:
-        try:
-            net.await_ready(options.ready_seconds)
-        except Failure as failure:
-            raise Failure("%s; the rest runs until tools/devnet down" % failure) from None
+    if failure is not None:
+        raise Failure("%s; the rest runs until tools/devnet down" % failure)
 
 
 def command_run(net, options):
     start(net, options)
     try:
+        failure = grow(net, options)
         net.show()
-        try:
-            if options.start:
-                net.await_ready(options.ready_seconds)
-        except Failure as failure:
+        if failure is not None:
             say(str(failure))
         say("runs until Ctrl-C")
         watched = {}
@@ -101,6 +112,8 @@ def add_starting(parser):
                         help="where the programs were built (build)")
     parser.add_argument("--no-start", dest="start", action="store_false",
                         help="register the nodes, but print how to start nova-kms instead")
+    parser.add_argument("--together", action="store_true",
+                        help="start all nodes at once, not each when those before it serve")
     parser.add_argument("--wires", action=argparse.BooleanOptionalAction,
                         help="a cable for each node, to cut (with more than one node)")
     parser.add_argument("--set", action="append", type=setting, metavar="NAME=VALUE",

@@ -39,7 +39,7 @@ class Cluster:
         self.clocks = {}
         try:
             self.net.up(types.SimpleNamespace(
-                nodes=1, build=str(BUILD), start=False, wires=wires,
+                nodes=1, build=str(BUILD), start=False, wires=wires, together=False,
                 set=list({**SETTINGS, **(settings or {})}.items())))
             self.wallet = Wallet(pathlib.Path(
                 self.net.state["sample_app"]["key_file"]).read_text())
