@@ -273,7 +273,8 @@ static void test_bad_records_are_for_the_store(void **state) {
     (void)state;
     struct peer_page page;
     struct status why = { 0 };
-    Novakms__V1__Stamp bad = p.stamp;
+    static Novakms__V1__Stamp bad;
+    bad = p.stamp;
     bad.writer.len = 15;
     p.records[0].stamp = NULL;
     p.records[1].stamp = &bad;
@@ -353,10 +354,10 @@ static void test_record_travels(void **state) {
         .replaced = { .hlc = 8, .writer = { 2 } },
         .ttl_ms = 1000,
     };
-    struct peer_record_out out;
+    static struct peer_record_out out;
     struct peer_page page;
     struct status why = { 0 };
-    Novakms__V1__PeerRecord *list[1] = { &out.message };
+    static Novakms__V1__PeerRecord *list[1] = { &out.message };
     p.response.records = list;
     p.response.n_records = 1;
     peer_record_out(&record, &out);
