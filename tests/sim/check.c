@@ -76,6 +76,23 @@ void check_held(struct world *w, struct machine *m, uint64_t app_id, struct span
     TRACE(w, "n%u has write %d", m->idx, (int)(write - w->writes));
 }
 
+/* A dead record goes only when every member has it, or what is greater. Of those that are members for
+ * so long that every node knows it, and in service. */
+static void check_covered(struct world *w, const struct machine *m, unsigned cell,
+                          const struct store_stamp *stamp) {
+    if (w->now_ms - w->chain.members_changed_at_ms <= VIEW_MS || m->is_retired) {
+        return;
+    }
+    for (size_t i = 0; i < w->machine_count; i++) {
+        const struct machine *other = &w->machines[i];
+        if (other->is_up && other->was_in_service && !other->is_retired &&
+            other->secret == m->secret && !store_covers(other->store, stamp)) {
+            world_fail(w, "n%u collects %llu of cell %u, and n%u does not know it", m->idx,
+                       time_of(stamp), cell, other->idx);
+        }
+    }
+}
+
 void check_collected(struct world *w, struct machine *m) {
     for (unsigned cell = 0; cell < CELL_COUNT; cell++) {
         struct store_stamp held = held_stamp(m, cell);
@@ -87,6 +104,7 @@ void check_collected(struct world *w, struct machine *m) {
         if (write == NULL || !check_is_dead(write, node_unix_ms(w, m))) {
             world_fail(w, "n%u: cell %u was collected alive", m->idx, cell);
         }
+        check_covered(w, m, cell, best);
         if (compare(best, &w->collected[m->secret][cell]) > 0) {
             w->collected[m->secret][cell] = *best;
             TRACE(w, "n%u collects cell %u, %llu", m->idx, cell, time_of(best));

@@ -141,6 +141,14 @@ static bool crash(struct world *w, enum tally kind) {
     return true;
 }
 
+void fault_stumble(struct world *w, struct machine *m) {
+    if (!w->is_healed && can_boot_again(w) && !m->is_draining) {
+        node_crash(w, m);
+        start_after(w, m, 5 + rng_below(&w->rng, 100));
+        world_count(w, TALLY_FAULT_STUMBLE);
+    }
+}
+
 static bool massacre(struct world *w) {
     if (!can_boot_again(w) || rng_once_in(&w->rng, 2)) {
         return false;
@@ -415,6 +423,20 @@ void fault_draw(struct world *w) {
     w->fault_kinds[place] = kinds[rng_below(&w->rng, KIND_COUNT)];
 }
 
+/* What takes longer than tombstones live: a member that is out and comes back, a hostile one that knows
+ * what was deleted, a partition. */
+static void tell_story(struct world *w) {
+    static const enum tally stories[][3] = {
+        { TALLY_FAULT_MEMBER_REMOVED, TALLY_FAULT_MEMBER_BACK, TALLY_FAULT_MEMBER_BACK },
+        { TALLY_FAULT_HOSTILE, TALLY_FAULT_HOSTILE, TALLY_FAULT_HOSTILE },
+        { TALLY_FAULT_CUT_SPLIT, TALLY_FAULT_CUT_PAIR, TALLY_FAULT_HUNG },
+    };
+    const enum tally *story = stories[rng_below(&w->rng, 3)];
+    w->fault_kind_count = 5;
+    memcpy(w->fault_kinds, story, sizeof(stories[0]));
+    w->fault_end_ms = 40000;
+}
+
 void fault_init(struct world *w) {
     static const uint8_t sizes[] = { 2, 3, 3, 3, 3, 3, 4, 4, 4, 5, 5, 5, 6, 7, 8, 9 };
     uint32_t count = sizes[rng_below(&w->rng, sizeof(sizes))];
@@ -427,12 +449,8 @@ void fault_init(struct world *w) {
     for (uint32_t i = 0; i < w->fault_kind_count; i++) {
         w->fault_kinds[i] = kinds[rng_below(&w->rng, KIND_COUNT)];
     }
-    if (rng_once_in(&w->rng, 8)) { /* A story that takes long. */
-        w->fault_kind_count = 6;
-        w->fault_kinds[0] = TALLY_FAULT_MEMBER_REMOVED;
-        w->fault_kinds[1] = TALLY_FAULT_MEMBER_BACK;
-        w->fault_kinds[2] = TALLY_FAULT_MEMBER_BACK;
-        w->fault_end_ms = 40000;
+    if (rng_once_in(&w->rng, 6)) {
+        tell_story(w);
     }
     /* Some clusters are in trouble from their first moment. */
     uint64_t first_ms = rng_once_in(&w->rng, 4) ? 100 : 6000;

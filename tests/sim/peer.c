@@ -86,6 +86,7 @@ static void ask(struct world *w, struct machine *m, const struct replica_todo *t
     message->from = m->idx;
     message->to = to->idx;
     message->ticket = todo->ticket;
+    message->boot = m->boot;
     message->from_wallet = m->wallet;
     message->to_wallet = todo->wallet;
     message->kind = MESSAGE_DIGEST;
@@ -134,6 +135,7 @@ static struct message *answer_to(struct world *w, const struct message *request,
     answer->from = request->to;
     answer->to = request->from;
     answer->ticket = request->ticket;
+    answer->boot = request->boot;
     return answer;
 }
 
@@ -167,8 +169,10 @@ static void deliver(struct world *w, struct machine *m, struct message *answer) 
     if (m->is_hostile) {
         hostile_page(w, m, answer);
     }
-    if (!w->is_healed && rng_once_in(&w->rng, 400)) { /* A proxy that holds it back. */
-        world_after(w, CALL_MS + rng_below(&w->rng, 20000),
+    /* A proxy that holds it back; the first page of a snapshot more often. */
+    if (!w->is_healed && rng_once_in(&w->rng, answer->page.from == 0 ? 10 : 100)) {
+        uint32_t most_ms = rng_once_in(&w->rng, 6) ? CALL_MS + 20000 : CALL_MS / 2;
+        world_after(w, rng_below(&w->rng, most_ms),
                     (struct event){ .kind = EVENT_MESSAGE, .of = answer });
         return;
     }
@@ -449,8 +453,23 @@ static void take_late(struct world *w, struct machine *m, const struct message *
     }
 }
 
+/* The call that a page answers. One for an earlier boot is taken for the answer to any call to that
+ * member that is under way now, as if connections outlived processes: replica must see it. */
+static struct call *find_answered(struct machine *m, const struct message *page) {
+    if (page->boot == m->boot) {
+        return find_call(m, page->ticket);
+    }
+    for (size_t i = 0; i < CALL_COUNT_MAX; i++) {
+        struct call *call = &m->calls[i];
+        if (call->is_used && !call->is_digest && !call->has_begun && call->to == page->from) {
+            return call;
+        }
+    }
+    return NULL;
+}
+
 static void take_page(struct world *w, struct machine *m, struct message *page) {
-    struct call *call = find_call(m, page->ticket);
+    struct call *call = find_answered(m, page);
     char why[REPLICA_REASON_BYTES];
     if (call == NULL || call->is_digest || call->to != page->from) {
         take_late(w, m, page);
@@ -482,7 +501,7 @@ static void take_page(struct world *w, struct machine *m, struct message *page) 
 }
 
 static void take_digest_answer(struct world *w, struct machine *m, struct message *answer) {
-    struct call *call = find_call(m, answer->ticket);
+    struct call *call = answer->boot == m->boot ? find_call(m, answer->ticket) : NULL;
     if (call != NULL && call->is_digest && call->to == answer->from) {
         struct replica_now now = node_now(w, m);
         replica_digest_end(m->replica, m->store, call->ticket, &answer->state, &answer->known,
@@ -494,7 +513,7 @@ static void take_digest_answer(struct world *w, struct machine *m, struct messag
 }
 
 static void take_refusal(struct world *w, struct machine *m, struct message *answer) {
-    struct call *call = find_call(m, answer->ticket);
+    struct call *call = answer->boot == m->boot ? find_call(m, answer->ticket) : NULL;
     if (call != NULL && !call->has_begun && call->to == answer->from) {
         fail_call(w, m, call, answer->is_starting, "it refused");
     }
@@ -528,7 +547,12 @@ void peer_receive(struct world *w, struct message *message) {
         message_give(w, message);
         return;
     }
+    if (message->is_held && w->is_healed) { /* It was held for so long that nobody comes for it. */
+        message_give(w, message);
+        return;
+    }
     if (w->now_ms < m->hung_until_ms) {
+        message->is_held = true;
         uint64_t span_ms = m->hung_until_ms - w->now_ms + rng_below(&w->rng, 100);
         world_after(w, span_ms, (struct event){ .kind = EVENT_MESSAGE, .of = message });
         return;

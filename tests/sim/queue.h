@@ -15,12 +15,13 @@ enum event_kind {
     EVENT_SERVE,      /* a: machine. Parked requests are asked again. */
     EVENT_PARKED_END, /* a: machine, b: serial number of a parked request. */
     EVENT_START,      /* a: machine. It boots. */
+    EVENT_STUMBLE,    /* a: machine, which has just booted. It crashes again. */
     EVENT_BLOCK,
     EVENT_FAULT,
     EVENT_CLIENT, /* a: client. */
     EVENT_WATCH,  /* After the healing: has it converged? */
 };
-#define EVENT_KIND_COUNT 13
+#define EVENT_KIND_COUNT 14
 
 struct event {
     uint64_t at_ms;

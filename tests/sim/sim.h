@@ -142,8 +142,10 @@ struct message {
     uint8_t from;
     uint8_t to;
     uint32_t ticket;
+    uint32_t boot; /* Of the machine that asked. */
     struct wallet from_wallet;
     struct wallet to_wallet; /* Whom the caller means to talk to. */
+    bool is_held;            /* By a peer that hangs. */
     bool is_starting;        /* REFUSAL: the responder is not in service. */
     struct message *origin;  /* PAGE, until its records are read: the request. */
     struct replica_request request;
@@ -425,6 +427,8 @@ void client_check_acks(struct world *w, struct machine *m);
 
 void fault_init(struct world *w);
 void fault_some(struct world *w);
+/* A machine that has just booted crashes, and boots at once. */
+void fault_stumble(struct world *w, struct machine *m);
 /* Another kind for this seed. */
 void fault_draw(struct world *w);
 void fault_heal(struct world *w);

@@ -18,6 +18,7 @@
     X(FAULT_CUT_SPLIT, "fault: partition into two sides", 100)                 \
     X(FAULT_HUNG, "fault: hung peer", 100)                                     \
     X(FAULT_CRASH, "fault: crash, restart with the same wallet", 100)          \
+    X(FAULT_STUMBLE, "fault: crash while starting", 50)                        \
     X(FAULT_NEW_WALLET, "fault: restart with a new wallet", 100)               \
     X(FAULT_CLOCK_BACK, "fault: restart with the clock set back", 100)         \
     X(FAULT_MASSACRE, "fault: most nodes crash at once", 20)                   \
@@ -47,20 +48,20 @@
     X(LIE_PAGE, "lie: page with wrong numbers", 50)                            \
     X(LIE_DIGEST, "lie: wrong digest", 20)                                     \
     X(LIE_SECRET, "lie: wrong secret given", 5)                                \
-    X(CLIENT_PUT, "client: put", 900)                                          \
-    X(CLIENT_DELETE, "client: delete", 900)                                    \
-    X(CLIENT_GET, "client: get", 900)                                          \
+    X(CLIENT_PUT, "client: put", 700)                                          \
+    X(CLIENT_DELETE, "client: delete", 500)                                    \
+    X(CLIENT_GET, "client: get", 700)                                          \
     X(CLIENT_HIT, "client: get found a value", 500)                            \
     X(CLIENT_FAILOVER, "client: went to another node", 500)                    \
     X(CLIENT_MAY_MISS, "client: told that it may miss", 100)                   \
     X(CLIENT_QUOTA, "client: refused for quota", 100)                          \
     X(CLIENT_SEEN_FUTURE, "client: shown stamp refused", 0)                    \
-    X(ACK_QUORUM, "durability: QUORUM acknowledged", 800)                      \
+    X(ACK_QUORUM, "durability: QUORUM acknowledged", 500)                      \
     X(ACK_ONE_PEER, "durability: ONE_PEER acknowledged", 500)                  \
     X(ACK_TIMEOUT, "durability: deadline passed", 100)                         \
     X(ACK_OF_THE_DEAD, "durability: a counted acknowledgement has died", 0)    \
-    X(QUORUM_TRACKED, "durability: acknowledged write under the promise", 500) \
-    X(QUORUM_KEPT, "durability: found again at the end", 500)                  \
+    X(QUORUM_TRACKED, "durability: acknowledged write under the promise", 300) \
+    X(QUORUM_KEPT, "durability: found again at the end", 300)                  \
     X(QUORUM_LOST, "durability: lost beside a durability_reset", 0)            \
     X(DURABILITY_RESET, "replica: durability_reset", 20)                       \
     X(STARTED, "replica: came into service", 900)                              \
@@ -82,8 +83,8 @@
     X(REFUSED_MALFORMED, "refused: malformed", 20)                             \
     X(REFUSED_KEY, "refused: key", 5)                                          \
     X(REFUSED_SEALED, "refused: sealed", 5)                                    \
-    X(COLLECTED, "store: dead record collected", 300)                          \
-    X(EMPTIED, "store: expired value emptied", 300)                            \
+    X(COLLECTED, "store: dead record collected", 60)                           \
+    X(EMPTIED, "store: expired value emptied", 200)                            \
     X(COMPACTED, "store: vector compacted", 100)                               \
     X(CONFLICT, "store: concurrent writes met", 100)                           \
     X(CALLER_DENIED, "auth: caller refused, no member", 100)                   \

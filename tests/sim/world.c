@@ -61,6 +61,9 @@ static void end_world(struct world *w) {
 static void watch(struct world *w) {
     char why[200] = "";
     world_after(w, WATCH_MS, (struct event){ .kind = EVENT_WATCH });
+    if ((w->now_ms - w->healed_at_ms) % 4000 == 0) {
+        fault_heal_hash(w); /* A transaction of the past may have set it once more. */
+    }
     if (w->is_collecting) {
         if (check_nothing_dead(w) && check_converged(w, why)) {
             world_count(w, TALLY_COLLECTED_ALL);
@@ -81,8 +84,6 @@ static void watch(struct world *w) {
         } else {
             end_world(w);
         }
-    } else if ((w->now_ms - w->healed_at_ms) % 4000 == 0) {
-        fault_heal_hash(w); /* A transaction of the past may have set it once more. */
     } else if (w->now_ms - w->healed_at_ms > CONVERGE_MS) {
         world_fail(w, "not converged %d ms after the healing: %s", CONVERGE_MS, why);
     }
@@ -105,6 +106,10 @@ static void look_for_end(struct world *w) {
 static void start_machine(struct world *w, struct machine *m) {
     if (!m->is_up && !m->is_retired) {
         node_boot(w, m);
+        if (!w->is_healed && m->boot > 1 && rng_once_in(&w->rng, 3)) {
+            world_after(w, 50 + rng_below(&w->rng, 1200),
+                        (struct event){ .kind = EVENT_STUMBLE, .boot = m->boot, .a = m->idx });
+        }
     }
 }
 
@@ -135,6 +140,9 @@ static void happen_in(struct world *w, struct machine *m, const struct event *ev
         break;
     case EVENT_READ:
         peer_read(w, m, event->of);
+        break;
+    case EVENT_STUMBLE:
+        fault_stumble(w, m);
         break;
     case EVENT_MESSAGE:
     case EVENT_START:
@@ -175,6 +183,7 @@ static void happen(struct world *w, const struct event *event) {
     case EVENT_WATCH:
         watch(w);
         break;
+    case EVENT_STUMBLE:
     case EVENT_WAKE:
     case EVENT_TASK:
     case EVENT_CALL_OVER:
