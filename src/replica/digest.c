@@ -134,6 +134,7 @@ static struct member *find_digest_task(struct replica *r, uint32_t ticket) {
     return m != NULL && m->task.kind == REPLICA_DIGEST ? m : NULL;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): replica, store and time are in every call. */
 void replica_digest_end(struct replica *r, const struct store *s, uint32_t ticket,
                         const struct replica_state *state, const struct store_known *known,
                         const struct replica_digest *digests, size_t count,

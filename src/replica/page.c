@@ -218,6 +218,7 @@ static enum replica_verdict drop(struct replica *r, struct member *m, const char
     return REPLICA_DROP;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): replica, store and time are in every call. */
 enum replica_verdict replica_page_begin(struct replica *r, const struct store *s, uint32_t ticket,
                                         const struct replica_page *page,
                                         const struct replica_now *now,
@@ -302,6 +303,7 @@ static void note_partial(struct replica *r, const struct store *s, struct member
     }
 }
 
+/* NOLINTNEXTLINE(readability-function-size): replica, store and time are in every call. */
 bool replica_merge(struct replica *r, struct store *s, uint32_t ticket,
                    const struct replica_page *page, const struct replica_record *records,
                    size_t count, const struct replica_now *now) {

