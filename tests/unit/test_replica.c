@@ -24,7 +24,7 @@ static void pair_close(struct pair *p) {
 }
 
 static void pull_once(struct node *from, struct node *to) {
-    struct pull pull;
+    static struct pull pull;
     pull_next(&pull, from, to);
     assert_true(pull_serve(&pull, true));
     pull_deliver(&pull, 99);
@@ -36,7 +36,7 @@ static void test_plain_flow(void **state) {
     pair_open(&p);
     assert_false(is_in_service(&p.b));
     pass_ms(1);
-    struct pull pull;
+    static struct pull pull;
     pull_next(&pull, &p.a, &p.b); /* Brings a into service, as the secret is new. */
     assert_true(is_in_service(&p.a));
     assert_true(pull_serve(&pull, false));

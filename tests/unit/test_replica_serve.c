@@ -26,7 +26,7 @@ static void pair_close(struct pair *p) {
 }
 
 static void pull_now(struct node *from, struct node *to) {
-    struct pull pull;
+    static struct pull pull;
     pass_ms(6000);
     pull_next(&pull, from, to);
     assert_true(pull_serve(&pull, true));
