@@ -271,7 +271,7 @@ static void start_pull(struct cluster *c, const struct replica_todo *todo) {
 
 /* ---- Digests ---- */
 
-static bool send_digest(struct cluster *c, struct op *op, uint64_t after_app_id);
+static void send_digest(struct cluster *c, struct op *op, uint64_t after_app_id);
 
 /* The pages together must be of one moment: what the member knows is the same on all of them. Both
  * vectors are in the writers' order. */
@@ -313,7 +313,7 @@ static RC keep_digests(struct op *op, const struct peer_digests *page) {
     return OK;
 }
 
-/* Gives whether another page was asked for: then op lives on. */
+/* Gives whether another page is asked for: then op is taken. */
 static bool take_digests(struct cluster *c, struct op *op,
                          const Novakms__V1__GetDigestResponse *in) {
     const struct service_shared *shared = c->cfg.shared;
@@ -325,7 +325,8 @@ static bool take_digests(struct cluster *c, struct op *op,
         return false;
     }
     if (page.more) {
-        return send_digest(c, op, op->digests[op->digest_count - 1].app_id);
+        send_digest(c, op, op->digests[op->digest_count - 1].app_id);
+        return true;
     }
     const struct replica_now now = cluster_now(c);
     const struct store *store = service_kv_lock(shared->kv);
@@ -351,8 +352,8 @@ static void on_digest(const Novakms__V1__GetDigestResponse *answer, void *closur
     cluster_soon(c);
 }
 
-/* False: it has failed, and the replica knows. */
-static bool send_digest(struct cluster *c, struct op *op, uint64_t after_app_id) {
+/* Takes op: its closure frees it. */
+static void send_digest(struct cluster *c, struct op *op, uint64_t after_app_id) {
     const struct service_shared *shared = c->cfg.shared;
     struct replica_state state;
     Novakms__V1__GetDigestRequest request = NOVAKMS__V1__GET_DIGEST_REQUEST__INIT;
@@ -371,9 +372,8 @@ static bool send_digest(struct cluster *c, struct op *op, uint64_t after_app_id)
     arena_reset(&c->out);
     if (rc.err != E_OK || service == NULL) {
         digest_failed(c, op->ticket);
-        return false;
+        op_free(op);
     }
-    return true;
 }
 
 static void start_digest(struct cluster *c, const struct replica_todo *todo) {
@@ -381,9 +381,9 @@ static void start_digest(struct cluster *c, const struct replica_todo *todo) {
     struct op *op = unreachable(c, peer) == NULL ? op_make(peer, todo->ticket) : NULL;
     if (op == NULL) {
         digest_failed(c, todo->ticket);
-    } else if (!send_digest(c, op, 0)) {
-        op_free(op);
+        return;
     }
+    send_digest(c, op, 0);
 }
 
 /* ---- All ---- */
