@@ -48,13 +48,12 @@ void shown_acknowledge(struct shown *shown, const uint8_t by[static STORE_WRITER
 }
 
 void shown_age(struct shown *shown, uint64_t settle_ms, uint64_t now_ms) {
-    if (shown->candidate == NULL || now_ms - shown->candidate_ms < settle_ms) {
-        return;
-    }
-    vector_share(&shown->settled, shown->candidate);
-    vector_close(&shown->candidate);
-    if (shown->latest != shown->settled) {
-        vector_share(&shown->candidate, shown->latest);
-        shown->candidate_ms = shown->latest_ms;
+    while (shown->candidate != NULL && now_ms - shown->candidate_ms >= settle_ms) {
+        vector_share(&shown->settled, shown->candidate);
+        vector_close(&shown->candidate);
+        if (shown->latest != shown->settled) {
+            vector_share(&shown->candidate, shown->latest);
+            shown->candidate_ms = shown->latest_ms;
+        }
     }
 }

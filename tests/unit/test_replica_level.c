@@ -231,7 +231,7 @@ static void test_collect(void **state) {
     pass_ms(FIXTURE_SETTLE_MS - 2000);
     work_all(&c);
     assert_int_equal(collect(n), 0); /* Not long enough ago. */
-    pass_ms(STORE_COLLECT_RETRY_MS);
+    pass_ms(STORE_COLLECT_RETRY_MS + 1);
     assert_int_equal(collect(n), 0); /* Long enough, but the member has not answered since. */
     pass_ms(STORE_COLLECT_RETRY_MS);
     work_all(&c);
