@@ -15,6 +15,12 @@ bool id_is_zero(const uint8_t id[static STORE_WRITER_BYTES]) {
     return id_equal(id, zero);
 }
 
+bool hash_equal(const uint8_t a[static REPLICA_HASH_BYTES],
+                const uint8_t b[static REPLICA_HASH_BYTES]) {
+    return span_equal((struct span){ a, REPLICA_HASH_BYTES },
+                      (struct span){ b, REPLICA_HASH_BYTES });
+}
+
 bool boots_is_retired(const struct boots *b, const uint8_t id[static STORE_WRITER_BYTES]) {
     for (uint32_t i = 0; i < b->retired_count && i < RETIRED_COUNT_MAX; i++) {
         if (id_equal(b->retired[i], id)) {

@@ -25,6 +25,9 @@ uint64_t vector_hlc(const struct vector *v, const uint8_t writer[static STORE_WR
 /* Whether v says at least as much as other of every writer. */
 bool vector_covers(const struct vector *v, const struct vector *other);
 struct store_known vector_known(const struct vector *v);
+/* Why a vector from outside cannot be true, one sentence; NULL when it can. */
+const char *known_fault(const struct replica *r, const struct store *s,
+                        const struct store_known *known, uint64_t now_unix_ms);
 
 /* ---- replica.c, members.c ---- */
 
@@ -177,6 +180,8 @@ struct replica {
 bool id_equal(const uint8_t a[static STORE_WRITER_BYTES],
               const uint8_t b[static STORE_WRITER_BYTES]);
 bool id_is_zero(const uint8_t id[static STORE_WRITER_BYTES]);
+bool hash_equal(const uint8_t a[static REPLICA_HASH_BYTES],
+                const uint8_t b[static REPLICA_HASH_BYTES]);
 
 struct member *member_find(struct replica *r, const struct wallet *wallet);
 /* The member whose task has the ticket, or NULL. */

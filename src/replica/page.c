@@ -8,12 +8,6 @@
 /* A page that brought nothing, and came at once, is not followed by the next request sooner. */
 #define PAUSE_MS 50
 
-static bool same_hash(const uint8_t a[static REPLICA_HASH_BYTES],
-                      const uint8_t b[static REPLICA_HASH_BYTES]) {
-    return span_equal((struct span){ a, REPLICA_HASH_BYTES },
-                      (struct span){ b, REPLICA_HASH_BYTES });
-}
-
 /* Whether anything was ever collected here. */
 static bool has_floor(const struct store *s) {
     if (store_floor_count(s) > 0) {
@@ -35,32 +29,6 @@ static bool could_revive(const struct store *s, const struct store_known *known)
     return known_is_empty(known) ? has_floor(s) : store_needs_reset(s, known);
 }
 
-/* Why a vector cannot be joined, as store_join_known sees it; NULL when it can. */
-static const char *known_fault(const struct replica *r, const struct store *s,
-                               const struct store_known *known, uint64_t now_unix_ms) {
-    if (known->count > REPLICA_KNOWN_COUNT_MAX) {
-        return "its version vector has too many entries";
-    }
-    if (store_hlc_is_future(known->rest_hlc, now_unix_ms, r->cfg.clock_skew_ms)) {
-        return "its version vector lies in the future";
-    }
-    for (size_t i = 0; i < known->count; i++) {
-        const struct store_known_entry *e = &known->entries[i];
-        struct store_stamp stamp = { .hlc = e->hlc };
-        memcpy(stamp.writer, e->writer, sizeof(stamp.writer));
-        if (id_is_zero(e->writer)) {
-            return "its version vector names an all zero writer";
-        }
-        if (store_hlc_is_future(e->hlc, now_unix_ms, r->cfg.clock_skew_ms)) {
-            return "its version vector lies in the future";
-        }
-        if (id_equal(e->writer, store_writer(s)) && !store_covers(s, &stamp)) {
-            return "its version vector claims more of this node's writes than were made";
-        }
-    }
-    return NULL;
-}
-
 /* Whether the answer belongs to the request, and comes from whom it may come from. */
 static const char *origin_fault(const struct replica *r, const struct store *s,
                                 const struct member *m, const struct replica_page *page) {
@@ -75,7 +43,7 @@ static const char *origin_fault(const struct replica *r, const struct store *s,
     if (boots_is_retired(&m->boots, state->incarnation)) {
         return "the page comes from an earlier incarnation of its sender";
     }
-    if (!same_hash(state->secret_hash, r->secret_hash)) {
+    if (!hash_equal(state->secret_hash, r->secret_hash)) {
         return "the member holds another master secret";
     }
     if (page->heard_count > REPLICA_HEARD_COUNT_MAX) {

@@ -55,8 +55,7 @@ static void start_over(struct replica *r) {
 
 void replica_set_secret(struct replica *r, const uint8_t hash[static REPLICA_HASH_BYTES],
                         bool is_new) {
-    bool is_same = r->has_secret && span_equal((struct span){ r->secret_hash, REPLICA_HASH_BYTES },
-                                               (struct span){ hash, REPLICA_HASH_BYTES });
+    bool is_same = r->has_secret && hash_equal(r->secret_hash, hash);
     if (!is_same) {
         start_over(r);
         memcpy(r->secret_hash, hash, REPLICA_HASH_BYTES);

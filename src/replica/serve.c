@@ -4,39 +4,14 @@
 
 #include "replica/internal.h"
 
-static bool same_hash(const uint8_t a[static REPLICA_HASH_BYTES],
-                      const uint8_t b[static REPLICA_HASH_BYTES]) {
-    return span_equal((struct span){ a, REPLICA_HASH_BYTES },
-                      (struct span){ b, REPLICA_HASH_BYTES });
-}
-
 static void refuse(struct status *why, enum status_code code, const char *text) {
     status_set(why, code, "%s", text);
-}
-
-static const char *entry_fault(const struct replica *r, const struct store *s,
-                               const struct store_known_entry *e, uint64_t now_unix_ms) {
-    if (id_is_zero(e->writer)) {
-        return "known names an all zero writer";
-    }
-    if (store_hlc_is_future(e->hlc, now_unix_ms, r->cfg.clock_skew_ms)) {
-        return "known has an entry further ahead of this node's clock than the skew allowed";
-    }
-    struct store_stamp stamp = { .hlc = e->hlc };
-    memcpy(stamp.writer, e->writer, sizeof(stamp.writer));
-    if (id_equal(e->writer, store_writer(s)) && !store_covers(s, &stamp)) {
-        return "known claims more of this node's own writes than there are";
-    }
-    return NULL;
 }
 
 static const char *request_fault(const struct replica *r, const struct store *s,
                                  const struct replica_request *q, uint64_t now_unix_ms) {
     if (id_is_zero(q->state.incarnation)) {
         return "state.incarnation must be 16 bytes, not all zero";
-    }
-    if (q->known.count > REPLICA_KNOWN_COUNT_MAX) {
-        return "known has too many entries";
     }
     if (q->heard_count > REPLICA_HEARD_COUNT_MAX) {
         return "heard has too many entries";
@@ -47,14 +22,7 @@ static const char *request_fault(const struct replica *r, const struct store *s,
     if (id_equal(q->responder_incarnation, store_writer(s)) && q->since > store_log_last(s)) {
         return "since lies behind the end of this node's log";
     }
-    if (store_hlc_is_future(q->known.rest_hlc, now_unix_ms, r->cfg.clock_skew_ms)) {
-        return "known.rest_hlc is further ahead of this node's clock than the skew allowed";
-    }
-    const char *fault = NULL;
-    for (size_t i = 0; i < q->known.count && fault == NULL; i++) {
-        fault = entry_fault(r, s, &q->known.entries[i], now_unix_ms);
-    }
-    return fault;
+    return known_fault(r, s, &q->known, now_unix_ms);
 }
 
 /* Takes in what it says of itself. A message that was held up for long, or comes from another boot
@@ -94,7 +62,7 @@ static bool take_request(struct replica *r, const struct store *s, struct member
         refuse(why, STATUS_UNAVAILABLE, "this node holds no master secret yet");
         return false;
     }
-    if (!same_hash(q->state.secret_hash, r->secret_hash)) {
+    if (!hash_equal(q->state.secret_hash, r->secret_hash)) {
         refuse(why, STATUS_FAILED_PRECONDITION, "the two nodes hold different master secrets");
         return false;
     }

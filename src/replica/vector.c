@@ -83,3 +83,36 @@ bool vector_covers(const struct vector *v, const struct vector *other) {
 struct store_known vector_known(const struct vector *v) {
     return (struct store_known){ v->entries, v->count, v->rest_hlc };
 }
+
+static const char *entry_fault(const struct replica *r, const struct store *s,
+                               const struct store_known_entry *e, uint64_t now_unix_ms) {
+    if (id_is_zero(e->writer)) {
+        return "known names an all zero writer";
+    }
+    if (store_hlc_is_future(e->hlc, now_unix_ms, r->cfg.clock_skew_ms)) {
+        return "known lies in the future: ahead of this node's clock by more than the skew allowed";
+    }
+    struct store_stamp stamp = { .hlc = e->hlc };
+    memcpy(stamp.writer, e->writer, sizeof(stamp.writer));
+    if (id_equal(e->writer, store_writer(s)) && !store_covers(s, &stamp)) {
+        return "known claims more of this node's own writes than there are";
+    }
+    return NULL;
+}
+
+const char *known_fault(const struct replica *r, const struct store *s,
+                        const struct store_known *known, uint64_t now_unix_ms) {
+    if (known->count > REPLICA_KNOWN_COUNT_MAX) {
+        return "known has too many entries";
+    }
+    if (store_hlc_is_future(known->rest_hlc, now_unix_ms, r->cfg.clock_skew_ms)) {
+        return "known.rest_hlc lies in the future: ahead of this node's clock by more than the "
+               "skew "
+               "allowed";
+    }
+    const char *fault = NULL;
+    for (size_t i = 0; i < known->count && fault == NULL; i++) {
+        fault = entry_fault(r, s, &known->entries[i], now_unix_ms);
+    }
+    return fault;
+}
