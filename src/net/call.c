@@ -367,7 +367,9 @@ struct arena *net_call_arena(struct net_call *call) {
 }
 
 size_t net_call_answer_bytes_max(const struct net_call *call) {
-    return call->session->worker->server->cfg.frame_bytes_max - FRAME_OVERHEAD_MAX;
+    const struct session *s = call->session;
+    size_t own_max = s->answer_frame_max;
+    return (own_max != 0 ? own_max : s->worker->server->cfg.frame_bytes_max) - FRAME_OVERHEAD_MAX;
 }
 
 void net_call_set_executed(struct net_call *call) {

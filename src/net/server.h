@@ -140,6 +140,9 @@ void net_conn_admit(struct net_conn *conn);
 void net_conn_refuse(struct net_conn *conn, const struct status *why);
 /* The wallet the peer proved; NULL without a certificate. Lent while the connection lives. */
 const struct wallet *net_conn_wallet(const struct net_conn *conn);
+/* Answers on this connection may make frames of up to so many bytes, instead of the server's
+ * frame_bytes_max. */
+void net_conn_set_answer_frame_max(struct net_conn *conn, size_t frame_bytes_max);
 /* A pointer of the authority's, NULL at first. */
 void net_conn_set_context(struct net_conn *conn, void *context);
 void *net_conn_context(const struct net_conn *conn);

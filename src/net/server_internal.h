@@ -151,6 +151,7 @@ struct session {
     uint32_t anonymous_call_count; /* Since anonymous_second_at_ms. */
     uint64_t anonymous_second_at_ms;
     size_t frame_bytes_max;
+    size_t answer_frame_max; /* 0: the server's. */
 };
 
 /* Mail: begins to serve what the handshake pool made. */

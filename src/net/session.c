@@ -389,6 +389,11 @@ const struct wallet *net_conn_wallet(const struct net_conn *conn) {
     return s != NULL && s->has_wallet ? &s->wallet : NULL;
 }
 
+void net_conn_set_answer_frame_max(struct net_conn *conn, size_t frame_bytes_max) {
+    struct session *s = conn->owner;
+    s->answer_frame_max = frame_bytes_max;
+}
+
 void net_conn_set_context(struct net_conn *conn, void *context) {
     ((struct session *)conn->owner)->context = context;
 }

@@ -200,6 +200,9 @@ static void admit(struct session *session, const struct auth_decision *decision)
         }
     }
     set_caller(session, decision);
+    if (session->caller.is_kms_member) {
+        net_conn_set_answer_frame_max(session->conn, PEER_FRAME_BYTES_MAX);
+    }
     net_conn_admit(session->conn);
 }
 

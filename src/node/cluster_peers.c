@@ -12,7 +12,6 @@
 #define KEPT_MS 60000u
 #define CONNECT_TIMEOUT_MS 3000u
 #define KEEPALIVE_MS 10000u
-#define FRAME_BYTES_MAX ((size_t)4 * 1024 * 1024)
 #define HTTPS "https://"
 
 /* ---- Where to ---- */
@@ -82,7 +81,7 @@ static void open_channel(struct peer *peer) {
         .connect_timeout_ms = CONNECT_TIMEOUT_MS,
         .handshake_timeout_ms = CONNECT_TIMEOUT_MS,
         .keepalive_ms = KEEPALIVE_MS,
-        .frame_bytes_max = FRAME_BYTES_MAX,
+        .frame_bytes_max = PEER_FRAME_BYTES_MAX,
     };
     struct status why = { 0 };
     if (net_channel_init(&peer->channel, &cfg, &why).err != E_OK) {

@@ -14,9 +14,10 @@
 #define PEER_NONCE_BYTES 32
 #define PEER_DIGEST_BYTES 16
 
-/* Bytes of one page at most, as the log counts them; one larger record goes alone. With vectors it fits
- * into a frame. */
+/* Bytes of one page at most, as the log counts them; one larger record goes alone. */
 #define PEER_PAGE_BYTES_MAX (1u << 20)
+/* A frame between members: the largest record there is, with two full vectors. */
+#define PEER_FRAME_BYTES_MAX ((size_t)8 << 20)
 
 struct peer_limits {
     size_t known_count_max;  /* Entries of one vector. */

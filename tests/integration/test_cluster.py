@@ -9,13 +9,14 @@ from chain import Cluster
 from harness import (DEADLINE_EXCEEDED, NOT_FOUND, PERMISSION_DENIED, CallError, Wallet, eventually,
                      fails, keccak256, kms_pb)
 
+VALUE_BYTES_MAX = (4 << 20) - (64 << 10)  # The most that MAX_VALUE_SIZE may be.
 QUORUM = {"durability": kms_pb.DURABILITY_QUORUM}
 ONE_PEER = {"durability": kms_pb.DURABILITY_ONE_PEER}
 
 
 @pytest.fixture(scope="module")
 def cluster(chain):
-    cluster = Cluster(chain, 3)
+    cluster = Cluster(chain, 3, MAX_VALUE_SIZE=str(VALUE_BYTES_MAX))
     yield cluster
     cluster.close()
 
@@ -60,7 +61,7 @@ def test_writes_reach_every_node(callers):
     for kms in callers:
         with fails(NOT_FOUND):
             kms.call("Get", key=b"from 1", seen=stamp)
-    big = bytes(range(256)) * 2048
+    big = bytes(range(256)) * (VALUE_BYTES_MAX // 256)
     callers[2].call("Put", key=b"big", value=big, **QUORUM)
     for kms in callers:
         await_value(kms, b"big", big)

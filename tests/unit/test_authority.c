@@ -10,6 +10,7 @@
 struct net_conn {
     struct wallet wallet;
     void *context;
+    size_t answer_frame_max;
     bool admitted;
     bool refused;
     struct status why;
@@ -42,6 +43,9 @@ bool net_server_post(struct net_server *server, uint32_t worker_idx, void (*fn)(
     assert_int_equal(worker_idx, 1);
     fn(arg);
     return true;
+}
+void net_conn_set_answer_frame_max(struct net_conn *conn, size_t frame_bytes_max) {
+    conn->answer_frame_max = frame_bytes_max;
 }
 void net_conn_admit(struct net_conn *conn) {
     conn->admitted = true;
@@ -171,6 +175,8 @@ static void test_members_call_before_it_serves(void **state) {
     answer(&b, 49, AUTH_INSTANCE_ACTIVE);
     connect_wallet(&b, &app, 2);
     answer(&b, 7, AUTH_INSTANCE_ACTIVE);
+    assert_int_equal(member.answer_frame_max, PEER_FRAME_BYTES_MAX);
+    assert_int_equal(app.answer_frame_max, 0);
     const struct net_call by_member = { &member, &novakms__v1__peer_service__descriptor };
     const struct net_call by_app = { &app, &novakms__v1__peer_service__descriptor };
     assert_int_equal(call_of(&b, by_member, false, &why), STATUS_OK);
