@@ -390,7 +390,9 @@ void check_end(struct world *w) {
             node_tally(w, m);
         }
     }
-    check_kept(w, any_serving(w)->secret);
+    const struct machine *serving = any_serving(w);
+    ASSERT(serving != NULL);
+    check_kept(w, serving->secret);
 }
 
 bool check_nothing_dead(struct world *w) {
