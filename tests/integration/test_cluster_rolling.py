@@ -3,8 +3,8 @@
 comes with a new wallet."""
 import pytest
 
-from cluster import Cluster, Load, check
-from harness import eventually
+from cluster import QUORUM, Cluster, Load, check
+from harness import RESOURCE_EXHAUSTED, eventually, fails
 
 SKEW_MAX_S = 5
 
@@ -54,6 +54,29 @@ def test_a_node_whose_clock_is_wrong_is_left_out(cluster):
         cluster.set_clock(3, 0)
         cluster.start(3)
         check(cluster, load)
+
+
+def test_a_quota_binds_the_node_that_is_asked(cluster):
+    """A node with a smaller one takes what the others have accepted, and no write of a caller."""
+    node = cluster.node(3)
+    former = dict(node["settings"])
+    cluster.stop(3)
+    node["settings"] = {**former, "MAX_APP_STORAGE": "65536", "MAX_VALUE_SIZE": "16384"}
+    cluster.start(3)
+    cluster.await_ready(3)
+    keys = [b"keep/quota/%d" % i for i in range(10)]
+    with cluster.connect_known(1) as conn:
+        for key in keys:
+            conn.call("Put", key=key, value=10000 * b"q", durability=QUORUM)
+    for key in keys:
+        eventually("%r on node-3" % key, lambda k=key: cluster.value(3, k) is not None)
+    with cluster.connect_known(3) as conn, fails(RESOURCE_EXHAUSTED, "MAX_APP_STORAGE"):
+        conn.call("Put", key=b"keep/quota/more", value=b"q")
+    cluster.stop(3)
+    node["settings"] = former
+    cluster.start(3)
+    cluster.await_ready(3)
+    cluster.await_same()
 
 
 def test_a_node_comes_and_one_goes(cluster):
