@@ -77,7 +77,8 @@ void check_held(struct world *w, struct machine *m, uint64_t app_id, struct span
 }
 
 /* A dead record goes only when every member has it, or what is greater. Of those that are members for
- * so long that every node knows it, and in service. */
+ * so long that every node knows it, and in service; and not of one that began lately, unheard of: what
+ * it has pulled came from those that knew as much (docs/replication.md, 2.8). */
 static void check_covered(struct world *w, const struct machine *m, unsigned cell,
                           const struct store_stamp *stamp) {
     if (w->now_ms - w->chain.members_changed_at_ms <= VIEW_MS || m->is_retired) {
@@ -85,7 +86,8 @@ static void check_covered(struct world *w, const struct machine *m, unsigned cel
     }
     for (size_t i = 0; i < w->machine_count; i++) {
         const struct machine *other = &w->machines[i];
-        if (other->is_up && other->was_in_service && !other->is_retired &&
+        bool is_new = w->now_ms - other->state_since_ms <= SETTLE_MS;
+        if (other->is_up && other->was_in_service && !other->is_retired && !is_new &&
             other->secret == m->secret && !store_covers(other->store, stamp)) {
             world_fail(w, "n%u collects %llu of cell %u, and n%u does not know it", m->idx,
                        time_of(stamp), cell, other->idx);
