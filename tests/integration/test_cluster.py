@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Three nodes on one chain: one master secret, one data set. The cluster is shared by the tests, each of
-which leaves it whole."""
+"""Three nodes on one chain: one master secret, one data set. The cluster is shared by the tests, each
+of which leaves it whole."""
 import re
 
 import pytest
@@ -147,7 +147,7 @@ def test_a_node_that_stops_hands_over(cluster, callers):
 
 
 def test_no_secret_in_a_log(cluster):
-    """A secret has as many hex digits as a hash; no line has either. Runs last: the logs are whole."""
+    """A secret has as many hex digits as a hash; no line has either. Runs last: logs are whole."""
     for node in cluster.nodes:
         for line in node.output().splitlines():
             assert not re.search(r"[0-9a-fA-F]{64}", line), line
