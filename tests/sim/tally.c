@@ -41,11 +41,11 @@ void tally_print(const struct tallies *t, FILE *to) {
                   t->converge_ms_max, t->trace_hash);
 }
 
-/* An eighth of what is expected, so that chance alone misses none. */
+/* A third of what is expected, so that no change of the histories alone misses one. */
 unsigned tally_missing(const struct tallies *t, FILE *to) {
     unsigned missing = 0;
     for (size_t i = 0; i < TALLY_COUNT && t->seed_count >= 1000; i++) {
-        if (t->seeds[i] * 1000 < rows[i].floor * t->seed_count ||
+        if (3 * 1000 * t->seeds[i] < rows[i].floor * t->seed_count ||
             (rows[i].floor > 0 && t->seeds[i] == 0)) {
             (void)fprintf(to, "happened in %" PRIu64 " seeds only: %s\n", t->seeds[i],
                           rows[i].text);

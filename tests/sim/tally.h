@@ -6,7 +6,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* name, text, how many of 1,000 seeds (at least) must make it happen once; 0: need not. */
+/* name, text, in how many of 1,000 seeds it is expected at least; in less than a third of that, the run
+ * has failed. 0: need not happen. */
 #define TALLY_MAP(X)                                                           \
     X(FAULT_LOSS, "fault: messages lost", 100)                                 \
     X(FAULT_DUPLICATE, "fault: messages duplicated", 100)                      \
