@@ -516,7 +516,7 @@ class Cluster:
             for odyn, listen in zip(odyns, listens):
                 self.nodes.append(LiveNode(chain, odyn, {
                     "NODE_URL": "https://" + listen, "NODE_RPC_LISTEN": listen,
-                    "DATA_SYNC_INTERVAL_SECONDS": "1", "START_WAIT_SECONDS": "3", **env}))
+                    "DATA_SYNC_INTERVAL_SECONDS": "1", "START_WAIT_SECONDS": "8", **env}))
             for node in self.nodes:
                 node.await_ready()
         except BaseException:

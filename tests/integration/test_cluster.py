@@ -122,7 +122,7 @@ def test_a_majority_is_down(cluster, callers):
         node.kill()
     callers[0].call("Put", key=b"alone", value=b"1")
     with fails(DEADLINE_EXCEEDED, "stored here and on 0 peers"):
-        callers[0].call("Put", 1000, key=b"alone", value=b"2", **QUORUM)
+        callers[0].call("Put", 5000, key=b"alone", value=b"2", **QUORUM)
     assert read(callers[0], b"alone") == b"2"
     for node in cluster.nodes[1:]:
         node.start()
