@@ -275,6 +275,12 @@ void channel_flush(struct net_channel *c) {
     }
 }
 
+void net_channel_flush(struct net_channel *channel) {
+    if (channel->current != NULL && channel->current->conn != NULL) {
+        net_conn_flush(channel->current->conn);
+    }
+}
+
 /* ---- Starting calls ---- */
 
 /* Puts a call into the queue with a copy of its request. */

@@ -75,6 +75,9 @@ void net_channel_set_timeout(struct net_channel *channel, uint32_t timeout_ms);
 /* The id of the call that was started last: from 1, growing. 0 before the first, and when memory
  * was out for it (it has ended then). */
 uint64_t net_channel_last_call(const struct net_channel *channel);
+/* Sends what was called for so far now, instead of at the end of this turn of the loop: for who has
+ * much to do before that. */
+void net_channel_flush(struct net_channel *channel);
 /* Ends a call with CANCELLED, in a later turn of the loop, and tells the server when the request
  * was sent. Calls that have ended are ignored. */
 void net_channel_cancel(struct net_channel *channel, uint64_t call_id);

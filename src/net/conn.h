@@ -113,6 +113,9 @@ uint8_t *net_conn_reserve(struct net_conn *conn, size_t len);
 void net_conn_commit(struct net_conn *conn, size_t len);
 /* Copies data to the output. */
 void net_conn_write(struct net_conn *conn, struct span data);
+/* Encrypts and sends what was committed now, instead of at the end of the loop's turn. It may close
+ * the connection. */
+void net_conn_flush(struct net_conn *conn);
 /* Whether so much output is unsent that no more input is taken now. Consumers that answer several
  * requests from one call of data ask after each and return early. */
 bool net_conn_is_backlogged(const struct net_conn *conn);

@@ -87,8 +87,6 @@ void net_conn_run_ready(struct net_conn *conn);
 void net_conn_make_ready(struct net_conn *conn);
 /* Judges its timeouts. */
 void net_conn_check_time(struct net_conn *conn, uint64_t now_ms);
-/* Encrypts and sends what conn has in plain_out. */
-void net_conn_flush(struct net_conn *conn);
 /* Forgets what conn has in plain_out. */
 void net_conn_drop_output(struct net_conn *conn);
 /* Sends bytes as they are, or keeps what the socket does not take. */

@@ -136,6 +136,30 @@ static void begin_again(struct cluster *c, const struct peer *peer, const char *
     service_kv_unlock(shared->kv, true);
 }
 
+static RC send_pull(struct cluster *c, struct peer *peer, uint32_t ticket);
+static const char *unreachable(const struct cluster *c, const struct peer *peer);
+
+/* The next page is asked for before this one is merged, so that the member reads it meanwhile. */
+static void ask_ahead(struct cluster *c, struct peer *peer, uint32_t ticket,
+                      const struct replica_page *page) {
+    struct replica_todo todo;
+    const struct replica_now now = cluster_now(c);
+    (void)service_kv_lock(c->cfg.shared->kv);
+    bool is_wanted = replica_ahead(c->cfg.shared->replica, ticket, page, &now, &todo);
+    service_kv_unlock(c->cfg.shared->kv, false);
+    if (!is_wanted) {
+        return;
+    }
+    const char *why = unreachable(c, peer);
+    struct rc rc = why == NULL ? send_pull(c, peer, todo.ticket) : ERR(UNAVAILABLE);
+    arena_reset(&c->out);
+    if (rc.err != E_OK) {
+        pull_failed(c, todo.ticket, false, why != NULL ? why : err_text(rc.err));
+    } else {
+        net_channel_flush(peer->channel);
+    }
+}
+
 static void take_page(struct cluster *c, const struct op *op, const Novakms__V1__PullResponse *in) {
     const struct service_shared *shared = c->cfg.shared;
     struct peer_page page;
@@ -152,6 +176,7 @@ static void take_page(struct cluster *c, const struct op *op, const Novakms__V1_
     service_kv_unlock(shared->kv, true); /* It may acknowledge something. */
     switch (verdict) {
     case REPLICA_TAKE:
+        ask_ahead(c, op->peer, op->ticket, &page.page);
         merge(c, op->ticket, &page);
         break;
     case REPLICA_DROP:

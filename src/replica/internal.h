@@ -104,6 +104,7 @@ struct member {
     struct boots boots;
     struct shown shown;
     struct task task;
+    struct task ahead;        /* While task is merging: the pull of the next page. */
     struct departed returned; /* How it had left, until it has been pulled to the end. */
     bool knows_no_more;       /* This node was away, and then pulled it to the end. */
 
@@ -186,6 +187,8 @@ bool hash_equal(const uint8_t a[static REPLICA_HASH_BYTES],
 struct member *member_find(struct replica *r, const struct wallet *wallet);
 /* The member whose task has the ticket, or NULL. */
 struct member *member_of_ticket(struct replica *r, uint32_t ticket);
+/* The pull ahead that has the ticket, and its member; or NULL. */
+struct task *ahead_of_ticket(struct replica *r, uint32_t ticket, struct member **out);
 void member_close(struct member *m);
 /* Ends what is under way and forgets all that our incarnation or its secret had to do with. */
 void member_restart(struct member *m);
@@ -249,8 +252,10 @@ void start_update(struct replica *r, uint64_t now_ms);
 
 /* ---- pull.c ---- */
 
-/* The task ended. */
+/* The task ended, and what was asked ahead with it. */
 void task_end(struct member *m);
+/* The task ended well; what was asked ahead of it takes its place, if it asked for what comes next. */
+void task_advance(struct member *m);
 /* It ended badly: backs off, and keeps the sentence. */
 void task_fail(struct replica *r, struct member *m, const struct replica_now *now,
                const char *reason);

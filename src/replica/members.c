@@ -17,6 +17,17 @@ struct member *member_find(struct replica *r, const struct wallet *wallet) {
     return NULL;
 }
 
+struct task *ahead_of_ticket(struct replica *r, uint32_t ticket, struct member **out) {
+    for (size_t i = 0; i < r->count; i++) {
+        struct member *m = &r->members[i];
+        if (m->ahead.kind != REPLICA_IDLE && m->ahead.ticket == ticket) {
+            *out = m;
+            return &m->ahead;
+        }
+    }
+    return NULL;
+}
+
 struct member *member_of_ticket(struct replica *r, uint32_t ticket) {
     for (size_t i = 0; i < r->count; i++) {
         const struct task *t = &r->members[i].task;

@@ -193,6 +193,11 @@ enum replica_verdict replica_page_begin(struct replica *r, const struct store *s
                                         char why[static REPLICA_REASON_BYTES]) {
     why[0] = '\0';
     struct member *m = member_of_ticket(r, ticket);
+    struct task *ahead = ahead_of_ticket(r, ticket, &m);
+    if (ahead != NULL) { /* Before the page before it was merged. */
+        *ahead = (struct task){ 0 };
+        return drop(r, NULL, "the page came before its turn", now, why);
+    }
     if (m == NULL || !m->task.was_asked || m->task.is_merging) {
         return drop(r, NULL, "the page answers a request that has ended", now, why);
     }
@@ -369,7 +374,7 @@ static void succeed(struct replica *r, struct member *m, const struct replica_pa
     } else if (is_idle && now->mono_ms - sent_ms < PAUSE_MS) {
         m->next_at_ms = sent_ms + PAUSE_MS;
     }
-    task_end(m);
+    task_advance(m);
 }
 
 void replica_page_end(struct replica *r, struct store *s, uint32_t ticket,

@@ -18,6 +18,17 @@ uint64_t digest_interval_ms(const struct replica *r) {
 
 void task_end(struct member *m) {
     m->task = (struct task){ 0 };
+    m->ahead = (struct task){ 0 };
+}
+
+void task_advance(struct member *m) {
+    const struct task ahead = m->ahead;
+    bool is_next = ahead.was_asked && ahead.since == m->since && id_equal(ahead.own, m->task.own) &&
+                   id_equal(ahead.theirs, m->boots.present);
+    task_end(m);
+    if (is_next) {
+        m->task = ahead;
+    }
 }
 
 static uint64_t backoff_ms(const struct replica *r, const struct member *m, uint32_t random) {
@@ -42,13 +53,17 @@ void task_fail(struct replica *r, struct member *m, const struct replica_now *no
     (void)snprintf(m->error, sizeof(m->error), "%s", reason);
 }
 
+static uint32_t new_ticket(struct replica *r) {
+    r->last_ticket += r->last_ticket == UINT32_MAX ? 2 : 1; /* Never 0. */
+    return r->last_ticket;
+}
+
 static void begin_task(struct replica *r, struct member *m, const struct replica_now *now,
                        struct replica_todo *out) {
-    r->last_ticket += r->last_ticket == UINT32_MAX ? 2 : 1; /* Never 0. */
     bool digest = m->is_at_end && (m->repair == REPAIR_NONE || m->repair == REPAIR_DONE) &&
                   r->in_service && now->mono_ms >= m->digest_at_ms;
     m->task = (struct task){ .kind = digest ? REPLICA_DIGEST : REPLICA_PULL,
-                             .ticket = r->last_ticket,
+                             .ticket = new_ticket(r),
                              .sent_ms = now->mono_ms };
     *out = (struct replica_todo){ .kind = m->task.kind,
                                   .wallet = m->wallet,
@@ -76,8 +91,8 @@ static uint64_t pass_until_ms(const struct member *m) {
 /* A starting node pulls everything from one member, and then from the others what that one did not
  * have: all at once would send the same records several times. Until when this one waits for such a
  * pass of another; 0: it does not. One that stalls makes nobody wait. */
-static uint64_t held_until_ms(const struct replica *r, const struct member *m) {
-    if (r->in_service || m->is_complete || m->since == 0) {
+static uint64_t held_until_ms(const struct replica *r, const struct member *m, uint64_t since) {
+    if (r->in_service || m->is_complete || since == 0) {
         return 0;
     }
     uint64_t until_ms = 0;
@@ -89,7 +104,7 @@ static uint64_t held_until_ms(const struct replica *r, const struct member *m) {
 }
 
 static uint64_t next_at_ms(const struct replica *r, const struct member *m) {
-    uint64_t held_ms = held_until_ms(r, m);
+    uint64_t held_ms = held_until_ms(r, m, m->since);
     return held_ms > m->next_at_ms ? held_ms : m->next_at_ms;
 }
 
@@ -121,6 +136,23 @@ void replica_next(struct replica *r, const struct store *s, const struct replica
     }
 }
 
+bool replica_ahead(struct replica *r, uint32_t ticket, const struct replica_page *page,
+                   const struct replica_now *now, struct replica_todo *out) {
+    *out = (struct replica_todo){ 0 };
+    struct member *m = member_of_ticket(r, ticket);
+    if (m == NULL || !m->task.is_merging || m->task.is_repair || m->ahead.kind != REPLICA_IDLE ||
+        !page->more || held_until_ms(r, m, page->next) > now->mono_ms) {
+        return false;
+    }
+    m->ahead = (struct task){
+        .kind = REPLICA_PULL, .ticket = new_ticket(r), .since = page->next, .sent_ms = now->mono_ms
+    };
+    *out = (struct replica_todo){ .kind = REPLICA_PULL,
+                                  .wallet = m->wallet,
+                                  .ticket = m->ahead.ticket };
+    return true;
+}
+
 /* Who is not at the end, or does not know which boot it asks, wants an answer at once; and a starting
  * node hears soon of a boot that began meanwhile. */
 static uint32_t wait_ms(const struct replica *r, const struct member *m) {
@@ -136,9 +168,10 @@ RC replica_pull_request(struct replica *r, const struct store *s, uint32_t ticke
                         size_t entry_count_max, struct replica_request *out) {
     *out = (struct replica_request){ 0 };
     struct member *m = member_of_ticket(r, ticket);
-    ENSURE(m != NULL && m->task.kind == REPLICA_PULL, NOT_FOUND);
-    struct task *t = &m->task;
-    t->is_repair = m->repair == REPAIR_WANTED || m->repair == REPAIR_UNDER_WAY;
+    struct task *t = m != NULL ? &m->task : ahead_of_ticket(r, ticket, &m);
+    ENSURE(t != NULL && t->kind == REPLICA_PULL, NOT_FOUND);
+    bool is_ahead = t == &m->ahead;
+    t->is_repair = !is_ahead && (m->repair == REPAIR_WANTED || m->repair == REPAIR_UNDER_WAY);
     if (!t->is_repair) {
         TRY(store_known_copy(s, entries, entry_count_max, &out->known));
     }
@@ -149,7 +182,9 @@ RC replica_pull_request(struct replica *r, const struct store *s, uint32_t ticke
     t->turn = ++r->turn;
     t->sent_ms = now->mono_ms;
     t->has_known = out->known.count > 0 || out->known.rest_hlc > 0;
-    t->since = t->is_repair ? m->repair_since : m->since;
+    if (!is_ahead) {
+        t->since = t->is_repair ? m->repair_since : m->since;
+    }
     memcpy(t->own, store_writer(s), sizeof(t->own));
     memcpy(t->theirs, m->boots.present, sizeof(t->theirs));
     m->repair = t->is_repair ? REPAIR_UNDER_WAY : m->repair;
@@ -157,13 +192,18 @@ RC replica_pull_request(struct replica *r, const struct store *s, uint32_t ticke
     memcpy(out->responder_incarnation, t->theirs, sizeof(t->theirs));
     out->since = t->since;
     out->bytes_max = r->cfg.page_bytes_max;
-    out->wait_ms = wait_ms(r, m);
+    out->wait_ms = is_ahead ? 0 : wait_ms(r, m);
     return OK;
 }
 
 void replica_pull_failed(struct replica *r, uint32_t ticket, bool is_starting, const char *reason,
                          const struct replica_now *now) {
     struct member *m = member_of_ticket(r, ticket);
+    struct task *ahead = ahead_of_ticket(r, ticket, &m);
+    if (ahead != NULL) {
+        *ahead = (struct task){ 0 }; /* The page before it is still good. */
+        return;
+    }
     if (m == NULL || m->task.kind != REPLICA_PULL) {
         return;
     }

@@ -184,6 +184,12 @@ struct replica_record {
     struct store_remote remote;
     bool is_forged; /* It does not open under its app's key and name: refused. */
 };
+/* After REPLICA_TAKE of a page with more, and before it is merged: whether the next page is to be asked
+ * for now, so that the member reads it meanwhile. Then *out is that PULL, to be sent at once
+ * (replica_pull_request); it is under way when this page has ended well. Otherwise it has ended too,
+ * and its answer is void, as one that comes before this page has ended. */
+bool replica_ahead(struct replica *r, uint32_t ticket, const struct replica_page *page,
+                   const struct replica_now *now, struct replica_todo *out);
 /* Merges at most REPLICA_MERGE_STEP records of the page. Each refused one is counted, and neither the
  * cursor nor the vector will move past this page. False when the rest is not to be merged: the
  * collector has gone past the page's vector, or the member is gone. Ends with replica_page_end in

@@ -55,6 +55,7 @@ static void check_member(const struct replica *r, const struct member *m) {
     ASSERT(m->url != NULL);
     ASSERT(m->task.kind == REPLICA_IDLE || m->task.ticket != 0);
     ASSERT(!m->task.is_merging || m->task.was_asked);
+    ASSERT(m->ahead.kind == REPLICA_IDLE || m->task.is_merging);
     ASSERT(m->since == 0 || !id_is_zero(m->boots.present));
     ASSERT(!m->is_complete || r->has_secret);
 }

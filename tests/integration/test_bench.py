@@ -14,7 +14,8 @@ def test_bench_reports_every_call(tmp_path):
     report = tmp_path / "report.json"
     done = subprocess.run(
         [BUILD / "tools/bench/novakms-bench", "--node", BUILD / "src/nova-kms", "--only", "calls",
-         "--only", "soak", "--only", "bulk", "--bytes", "1000000", "--window-ms", "100", "--rounds", "1", "--json", report],
+         "--only", "soak", "--only", "bulk", "--bytes", "1000000",
+         "--window-ms", "100", "--rounds", "1", "--json", report],
         capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     figures = json.loads(report.read_text())

@@ -468,6 +468,17 @@ static struct call *find_answered(struct machine *m, const struct message *page)
     return NULL;
 }
 
+/* The next page, while this one is being merged: asked for as often as not. */
+static void ask_ahead(struct world *w, struct machine *m, const struct message *page) {
+    struct replica_now now = node_now(w, m);
+    struct replica_todo ahead;
+    if (page->page.more && rng_once_in(&w->rng, 2) &&
+        replica_ahead(m->replica, page->ticket, &page->page, &now, &ahead)) {
+        world_count(w, TALLY_PAGE_AHEAD);
+        ask(w, m, &ahead);
+    }
+}
+
 static void take_page(struct world *w, struct machine *m, struct message *page) {
     struct call *call = find_answered(m, page);
     char why[REPLICA_REASON_BYTES];
@@ -486,6 +497,7 @@ static void take_page(struct world *w, struct machine *m, struct message *page) 
     switch (replica_page_begin(m->replica, m->store, call->ticket, &page->page, &now, why)) {
     case REPLICA_TAKE:
         mark_forged(page);
+        ask_ahead(w, m, page);
         merge_some(w, m, call);
         break;
     case REPLICA_DROP:

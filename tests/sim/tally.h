@@ -70,6 +70,7 @@
     X(RESET_TAKEN, "replica: RESET taken, state dropped", 5)                   \
     X(PAGE_DROPPED, "replica: page dropped", 100)                              \
     X(PAGE_STOPPED, "replica: merge stopped in the middle", 0)                 \
+    X(PAGE_AHEAD, "replica: next page asked for ahead", 100)                   \
     X(PULL_REFUSED, "replica: pull refused", 100)                              \
     X(PULL_PARKED, "replica: pull waited", 900)                                \
     X(RECORD_REFUSED, "replica: record refused", 100)                          \

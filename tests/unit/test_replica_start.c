@@ -375,16 +375,21 @@ static void test_backoff(void **state) {
     cluster_close(&c);
 }
 
+/* Two members with the same records, and a third that begins. */
+static void pass_open(struct cluster *c) {
+    cluster_open(c, 3);
+    for (uint8_t i = 0; i < PASS_RECORDS; i++) {
+        const char key[] = { (char)('a' + i), '\0' };
+        (void)fixture_put(c->nodes[0].store, key, "v", 0, world.unix_ms);
+    }
+    pull_round(c, &c->nodes[1], 1);
+}
+
 /* The first pages are asked of both; then the second member waits for the first one's pass. */
 static void test_a_starting_node_pulls_from_one_at_a_time(void **state) {
     (void)state;
     struct cluster c;
-    cluster_open(&c, 3);
-    for (uint8_t i = 0; i < PASS_RECORDS; i++) {
-        const char key[] = { (char)('a' + i), '\0' };
-        (void)fixture_put(c.nodes[0].store, key, "v", 0, world.unix_ms);
-    }
-    pull_round(&c, &c.nodes[1], 1);
+    pass_open(&c);
     struct node *n = &c.nodes[2];
     static struct pull pulls[2];
     for (size_t i = 0; i < 2; i++) {
@@ -424,12 +429,7 @@ static void test_a_starting_node_pulls_from_one_at_a_time(void **state) {
 static void test_a_failed_pass_holds_nobody(void **state) {
     (void)state;
     struct cluster c;
-    cluster_open(&c, 3);
-    for (uint8_t i = 0; i < PASS_RECORDS; i++) {
-        const char key[] = { (char)('a' + i), '\0' };
-        (void)fixture_put(c.nodes[0].store, key, "v", 0, world.unix_ms);
-    }
-    pull_round(&c, &c.nodes[1], 1);
+    pass_open(&c);
     struct node *n = &c.nodes[2];
     static struct pull pulls[2];
     for (size_t i = 0; i < 2; i++) {
@@ -441,6 +441,162 @@ static void test_a_failed_pass_holds_nobody(void **state) {
     struct replica_now now = now_of(n);
     replica_pull_failed(n->replica, pulls[0].ticket, false, "it is gone", &now);
     pull_next(&pulls[1], n, &c.nodes[1]);
+    cluster_close(&c);
+}
+
+/* The page arrives, and the next one is asked for before it is merged. */
+static bool pull_ahead(struct pull *p, struct pull *ahead) {
+    struct node *n = p->from;
+    struct replica_now now = now_of(n);
+    struct replica_todo todo;
+    assert_false(replica_ahead(n->replica, p->ticket, &p->page, &now, &todo));
+    assert_int_equal(replica_page_begin(n->replica, n->store, p->ticket, &p->page, &now, p->reason),
+                     REPLICA_TAKE);
+    if (!replica_ahead(n->replica, p->ticket, &p->page, &now, &todo)) {
+        return false;
+    }
+    assert_int_equal(todo.kind, REPLICA_PULL);
+    assert_true(wallet_equal(&todo.wallet, &p->to->wallet));
+    pull_send(ahead, n, p->to, todo.ticket);
+    assert_int_equal(ahead->request.since, p->page.next);
+    assert_int_equal(ahead->request.wait_ms, 0);
+    assert_false(replica_ahead(n->replica, p->ticket, &p->page, &now, &todo));
+    return true;
+}
+
+static void pull_end(struct pull *p) {
+    struct node *n = p->from;
+    struct replica_now now = now_of(n);
+    assert_true(replica_merge(n->replica, n->store, p->ticket, &p->page, p->records,
+                              p->record_count, &now));
+    replica_page_end(n->replica, n->store, p->ticket, &p->page, &now);
+    replica_check(n->replica, n->store);
+}
+
+/* Asks the first member for its first page, and gets it. */
+static void pull_first(struct pull *p, struct cluster *c) {
+    pull_next(p, &c->nodes[2], &c->nodes[0]);
+    assert_true(pull_serve(p, false));
+    assert_true(p->page.more);
+}
+
+static void test_pages_ahead(void **state) {
+    (void)state;
+    struct cluster c;
+    pass_open(&c);
+    struct node *n = &c.nodes[2];
+    static struct pull pulls[2];
+    size_t at = 0;
+    pull_first(&pulls[0], &c);
+    for (; pull_ahead(&pulls[at], &pulls[1 - at]); at = 1 - at) {
+        pull_end(&pulls[at]);
+        /* It is the pull under way now. */
+        assert_true(pull_serve(&pulls[1 - at], false));
+    }
+    assert_false(pulls[at].page.more);
+    pull_end(&pulls[at]);
+    struct replica_stats stats;
+    replica_stats(n->replica, &stats);
+    assert_int_equal(stats.record_count, PASS_RECORDS);
+    assert_int_equal(stats.applied_count, PASS_RECORDS);
+    assert_int_equal(stats.dropped_page_count, 0);
+    pull_round(&c, n, 3);
+    assert_true(is_in_service(n));
+    replica_stats(n->replica, &stats);
+    assert_int_equal(stats.record_count, PASS_RECORDS);
+    cluster_close(&c);
+}
+
+enum ahead_fate {
+    AHEAD_EARLY,
+    AHEAD_FAILS,
+    AHEAD_AFTER_REFUSAL,
+    AHEAD_AFTER_RESTART,
+    AHEAD_UNSENT
+};
+static struct ahead_row {
+    const char *name;
+    enum ahead_fate fate;
+    bool is_merged; /* The page before it. */
+} ahead_rows[] = {
+    { "early", AHEAD_EARLY, true },
+    { "fails", AHEAD_FAILS, true },
+    { "after_refusal", AHEAD_AFTER_REFUSAL, false },
+    { "after_restart", AHEAD_AFTER_RESTART, false },
+    { "unsent", AHEAD_UNSENT, true },
+};
+
+static void assert_dropped(struct pull *p) {
+    struct replica_now now = now_of(p->from);
+    assert_int_equal(
+        replica_page_begin(p->from->replica, p->from->store, p->ticket, &p->page, &now, p->reason),
+        REPLICA_DROP);
+    replica_check(p->from->replica, p->from->store);
+}
+
+/* What can become of it: then the page is asked for again, from where the merged ones end. */
+static void test_page_ahead_is_void(void **state) {
+    const struct ahead_row *row = *state;
+    struct cluster c;
+    pass_open(&c);
+    struct node *n = &c.nodes[2];
+    static struct pull first;
+    static struct pull ahead;
+    struct replica_now now = now_of(n);
+    struct replica_todo todo;
+    pull_first(&first, &c);
+    if (row->fate == AHEAD_UNSENT) {
+        assert_int_equal(
+            replica_page_begin(n->replica, n->store, first.ticket, &first.page, &now, first.reason),
+            REPLICA_TAKE);
+        assert_true(replica_ahead(n->replica, first.ticket, &first.page, &now, &todo));
+    } else {
+        assert_true(pull_ahead(&first, &ahead));
+        assert_true(pull_serve(&ahead, false));
+    }
+    if (row->fate == AHEAD_EARLY) {
+        assert_dropped(&ahead);
+    } else if (row->fate == AHEAD_FAILS) {
+        replica_pull_failed(n->replica, ahead.ticket, false, "it is gone", &now);
+    } else if (row->fate == AHEAD_AFTER_REFUSAL) {
+        first.records[1].is_forged = true;
+    } else if (row->fate == AHEAD_AFTER_RESTART) {
+        replica_restart(n->replica, &now);
+        assert_dropped(&ahead);
+    }
+    if (row->fate != AHEAD_AFTER_RESTART) {
+        pull_end(&first);
+    }
+    if (row->fate == AHEAD_AFTER_REFUSAL) {
+        assert_dropped(&ahead);
+    }
+    pass_ms(1000);
+    now = now_of(n);
+    do {
+        replica_next(n->replica, n->store, &now, &todo);
+        assert_int_equal(todo.kind, REPLICA_PULL);
+    } while (todo.wallet.bytes[0] != 1);
+    pull_send(&ahead, n, &c.nodes[0], todo.ticket);
+    assert_int_equal(ahead.request.since, row->is_merged ? first.page.next : 0);
+    assert_true(pull_serve(&ahead, false));
+    pull_deliver(&ahead, 0);
+    assert_int_equal(ahead.verdict, REPLICA_TAKE);
+    cluster_close(&c);
+}
+
+/* Who waits for another's pass asks for nothing ahead. */
+static void test_who_is_held_asks_nothing_ahead(void **state) {
+    (void)state;
+    struct cluster c;
+    pass_open(&c);
+    static struct pull pulls[2];
+    static struct pull ahead;
+    pull_first(&pulls[0], &c);
+    pull_next(&pulls[1], &c.nodes[2], &c.nodes[1]);
+    assert_true(pull_serve(&pulls[1], false));
+    assert_true(pull_ahead(&pulls[0], &ahead));
+    pull_end(&pulls[0]);
+    assert_false(pull_ahead(&pulls[1], &ahead));
     cluster_close(&c);
 }
 
@@ -474,7 +630,8 @@ static void test_config(void **state) {
 }
 
 int main(void) {
-    struct CMUnitTest tests[TEST_ROWS(start_rows) + TEST_ROWS(members_rows) + 16];
+    struct CMUnitTest
+        tests[TEST_ROWS(start_rows) + TEST_ROWS(members_rows) + TEST_ROWS(ahead_rows) + 16];
     const struct CMUnitTest single[] = {
         cmocka_unit_test(test_start_waits_for_whoever_answers),
         cmocka_unit_test(test_start_beside_a_new_boot),
@@ -485,11 +642,14 @@ int main(void) {
         cmocka_unit_test(test_backoff),
         cmocka_unit_test(test_a_starting_node_pulls_from_one_at_a_time),
         cmocka_unit_test(test_a_failed_pass_holds_nobody),
+        cmocka_unit_test(test_pages_ahead),
+        cmocka_unit_test(test_who_is_held_asks_nothing_ahead),
         cmocka_unit_test(test_config),
     };
     size_t count = 0;
     TEST_ADD_ROWS(tests, count, test_start, start_rows);
     TEST_ADD_ROWS(tests, count, test_members, members_rows);
+    TEST_ADD_ROWS(tests, count, test_page_ahead_is_void, ahead_rows);
     for (size_t i = 0; i < TEST_ROWS(single); i++) {
         tests[count++] = single[i];
     }
