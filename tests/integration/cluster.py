@@ -300,6 +300,7 @@ class Caller(threading.Thread):
         self.pause_s = options.get("pause_s", 0.0)
         self.must_read = options.get("must_read", False)  # A read must succeed on some node.
         self.has_session = options.get("has_session", True)  # It shows what it has seen.
+        self.visit = None       # A node that it is to go to next, on that node's side of its wire.
         self.done = threading.Event()
         self.conn = self.number = None
         self.written = 0
@@ -327,15 +328,18 @@ class Caller(threading.Thread):
             self.conn.close()
         self.conn = self.number = None
 
-    def enter(self, number):
+    def enter(self, number, past=False):
         self.leave()
         self.number = number
-        self.conn = self.cluster.connect(number, timeout_s=self.CALL_MS / 1000 + 2)
+        self.conn = self.cluster.connect(number, past, timeout_s=self.CALL_MS / 1000 + 2)
 
     def attempt(self, call, **arguments):
         """The answer, or None when this node gives none: then the next call goes elsewhere."""
         try:
-            if self.conn is None:
+            visit, self.visit = self.visit, None
+            if visit is not None:
+                self.enter(visit, past=True)
+            elif self.conn is None:
                 self.enter(self.random.choice(self.cluster.numbers))
             return self.conn.call(call, timeout_ms=self.CALL_MS, **arguments)
         except CallError as error:
@@ -369,6 +373,8 @@ class Caller(threading.Thread):
 
     def put(self, key):
         self.written += 1
+        if self.random.random() < 0.1:  # Never written again: nothing later can hide its loss.
+            key = b"%s/once/%s-%d" % (self.history.prefix, self.name.encode(), self.written)
         value = b"%s %d " % (self.name.encode(), self.written) + self.random.randbytes(
             self.random.choice((0, 10, 100, 5000)))
         ttl_ms = 0
