@@ -38,8 +38,6 @@ struct poll {
     size_t heard_count;
     size_t behind_count; /* Those whose head is far before ours. */
     size_t skewed_count; /* Those whose clock is far from ours. */
-    uint64_t head_block; /* Of one of those. */
-    int64_t clock_ahead_ms;
 };
 
 static struct poll ask_around(const struct replica *r, uint64_t now_ms) {
@@ -54,11 +52,9 @@ static struct poll ask_around(const struct replica *r, uint64_t now_ms) {
         poll.heard_count++;
         if (m->head_block > r->head_block && m->head_block - r->head_block > r->cfg.head_lag_max) {
             poll.behind_count++;
-            poll.head_block = m->head_block;
         }
         if (llabs((long long)m->clock_ahead_ms) > r->cfg.clock_skew_ms) {
             poll.skewed_count++;
-            poll.clock_ahead_ms = m->clock_ahead_ms;
         }
     }
     return poll;
@@ -70,19 +66,16 @@ bool replica_is_level(const struct replica *r, const struct replica_now *now,
     struct poll poll = ask_around(r, now->mono_ms);
     if (2 * poll.behind_count > poll.heard_count) {
         (void)snprintf(reason, REPLICA_REASON_BYTES,
-                       "its newest block is %" PRIu64
-                       ", and %zu of %zu members are past it by more "
-                       "than %" PRIu32 " blocks, one at %" PRIu64,
-                       r->head_block, poll.behind_count, poll.heard_count, r->cfg.head_lag_max,
-                       poll.head_block);
+                       "%zu of %zu members are past its newest block by more than %" PRIu32
+                       " blocks",
+                       poll.behind_count, poll.heard_count, r->cfg.head_lag_max);
         return false;
     }
     if (2 * poll.skewed_count > poll.heard_count) {
         (void)snprintf(reason, REPLICA_REASON_BYTES,
                        "its clock differs from those of %zu of %zu members by more than %" PRIu32
-                       " ms, from one by %" PRId64 " ms",
-                       poll.skewed_count, poll.heard_count, r->cfg.clock_skew_ms,
-                       poll.clock_ahead_ms);
+                       " ms",
+                       poll.skewed_count, poll.heard_count, r->cfg.clock_skew_ms);
         return false;
     }
     return true;

@@ -251,7 +251,8 @@ uint32_t replica_other_count(const struct replica *r);
  * replica_set_*; then in_service is what later messages say. */
 bool replica_in_service(const struct replica *r, char reason[static REPLICA_REASON_BYTES]);
 /* Whether this node is level with its peers: its head and its clock are not far from those of most
- * members in service that it heard of lately. Gives the reason when not. */
+ * members in service that it heard of lately. Gives the reason when not: the same sentence for as long
+ * as it holds, because each change of it is logged. */
 bool replica_is_level(const struct replica *r, const struct replica_now *now,
                       char reason[static REPLICA_REASON_BYTES]);
 /* Whether every member that was reached lately has acknowledged everything this node wrote: a
