@@ -69,13 +69,16 @@ static void move(struct world *w, struct message *page, struct store_remote *r) 
     world_count(w, TALLY_LIE_MOVED);
 }
 
-/* A write from long ago, with its true stamp. */
+/* A write from long ago, with its true stamp, to a node that has known it. One that has just begun knows
+ * nothing to hold against a member's word. */
 static void replay(struct world *w, const struct machine *m, struct message *page) {
     if (w->write_count == 0 || page->record_count == PAGE_RECORD_COUNT_MAX) {
         return;
     }
     const struct write *write = &w->writes[rng_below(&w->rng, (uint32_t)w->write_count)];
-    if (write->tombstone || write->secret != m->secret ||
+    const struct machine *to = &w->machines[page->to];
+    if (write->tombstone || write->secret != m->secret || !to->is_up ||
+        !store_covers(to->store, &write->stamp) ||
         store_known_covers(&page->page.known, &write->stamp) == false) {
         return; /* It replays what it has known. */
     }
