@@ -186,6 +186,8 @@ static void test_members_call_before_it_serves(void **state) {
     assert_int_equal(call_of(&b, by_member, false, &why), STATUS_OK);
     assert_int_equal(call_of(&b, by_member, true, &why), STATUS_OK);
     assert_int_equal(call_of(&b, by_app, false, &why), STATUS_PERMISSION_DENIED);
+    b.ops.closed(b.ops.ctx, &member);
+    b.ops.closed(b.ops.ctx, &app);
     close_bench(&b);
 }
 
