@@ -145,9 +145,11 @@ def test_exceptions_and_this_machine_are_reached_directly(node):
     here = "127.0.0.1:%d" % node.rpc[1]
     with Proxy(node.rpc, never) as proxy:
         url = "http://" + proxy.address
-        for server in (here, "localhost:%d" % node.rpc[1]):
-            code, _, err = whoami(node, server=server, https_proxy=url)
-            assert code == 0, err
+        code, _, err = whoami(node, server=here, https_proxy=url)
+        assert code == 0, err
+        # A system without /etc/hosts may have no address for this name.
+        code, _, err = whoami(node, server="localhost:%d" % node.rpc[1], https_proxy=url)
+        assert code in (0, 5) and "proxy" not in err, err
         code, _, err = whoami(node, https_proxy=url, no_proxy="x, .test:%d" % node.rpc[1])
         assert code == 5 and "proxy" not in err, err  # The name has no address here.
     assert proxy.heads == []
