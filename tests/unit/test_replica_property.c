@@ -39,7 +39,7 @@ static uint64_t next_random(void) {
 }
 
 static size_t below(size_t n) {
-    assert_true(n > 0);
+    ASSERT(n > 0);
     return (size_t)(next_random() % n);
 }
 
