@@ -402,6 +402,20 @@ RC config_load(struct node_config *out, config_get_fn get, void *ctx,
     return errors[0] == '\0' ? OK : ERR(BAD_CONFIG);
 }
 
+struct registry_chain_cfg config_chain(const struct node_config *config, const atomic_bool *stop) {
+    return (struct registry_chain_cfg){
+        .rpc_url = config->helios_rpc_url,
+        .chain_id = config->chain_id,
+        .nova_app_registry = config->nova_app_registry,
+        .kms_registry = config->kms_registry,
+        .kms_app_id = config->kms_app_id,
+        .head_stall_ms = (uint32_t)config->head_stall_s * 1000,
+        .head_skew_ms = (uint32_t)config->clock_skew_max_ms,
+        .confirmation_count = (uint32_t)config->hash_confirmations,
+        .stop = stop,
+    };
+}
+
 void config_close(struct node_config *config) {
     secret_wipe(config->master_secret, sizeof(config->master_secret));
     config->has_master_secret = false;

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/wallet.h"
 #include "net/proxy.h"
+#include "registry/chain.h"
 
 #define CONFIG_URL_BYTES 256
 #define CONFIG_HOST_BYTES 46
@@ -125,6 +126,9 @@ const char *config_address_text(const struct config_address *address,
                                 char text[static CONFIG_ADDRESS_TEXT_BYTES]);
 /* The host of an allowed URL, without port and brackets; "" for an empty one. */
 void config_url_host(const char *url, char host[static CONFIG_URL_BYTES]);
+/* How the chain is read: each reader has a client of its own. config and stop are lent for that
+ * client's life. */
+struct registry_chain_cfg config_chain(const struct node_config *config, const atomic_bool *stop);
 /* Wipes the secrets. Accepts a closed config. */
 void config_close(struct node_config *config);
 

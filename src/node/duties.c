@@ -49,17 +49,7 @@ static RC open_odyn(struct duties *duties, struct status *why) {
 
 static RC open_chain(struct duties *duties, struct status *why) {
     const struct node_config *config = duties->cfg.config;
-    const struct registry_chain_cfg cfg = {
-        .rpc_url = config->helios_rpc_url,
-        .chain_id = config->chain_id,
-        .nova_app_registry = config->nova_app_registry,
-        .kms_registry = config->kms_registry,
-        .kms_app_id = config->kms_app_id,
-        .head_stall_ms = (uint32_t)config->head_stall_s * 1000,
-        .head_skew_ms = (uint32_t)config->clock_skew_max_ms,
-        .confirmation_count = (uint32_t)config->hash_confirmations,
-        .stop = &duties->is_cancelled,
-    };
+    const struct registry_chain_cfg cfg = config_chain(config, &duties->is_cancelled);
     char reason[REGISTRY_REASON_BYTES];
     struct rc rc = chain_init(&duties->chain, &cfg, reason);
     if (rc.err != E_OK) {

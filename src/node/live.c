@@ -230,17 +230,7 @@ void node_live_close(struct node *node) {
 
 static RC open_source(const struct node_config *config, const atomic_bool *stop,
                       struct registry **out, struct status *why) {
-    const struct registry_chain_cfg cfg = {
-        .rpc_url = config->helios_rpc_url,
-        .chain_id = config->chain_id,
-        .nova_app_registry = config->nova_app_registry,
-        .kms_registry = config->kms_registry,
-        .kms_app_id = config->kms_app_id,
-        .head_stall_ms = (uint32_t)config->head_stall_s * 1000,
-        .head_skew_ms = (uint32_t)config->clock_skew_max_ms,
-        .confirmation_count = (uint32_t)config->hash_confirmations,
-        .stop = stop,
-    };
+    const struct registry_chain_cfg cfg = config_chain(config, stop);
     char reason[REGISTRY_REASON_BYTES];
     struct rc rc = registry_chain_init(out, &cfg, reason);
     if (rc.err != E_OK) {
