@@ -136,6 +136,7 @@ struct replica_page {
     bool reset;
     struct store_known known;
     struct store_known floor;
+    uint64_t floor_rise_count; /* Of its sender's store when floor was copied; it is not sent. */
     uint64_t last;
     const struct replica_heard *heard; /* As in the request. */
     size_t heard_count;
@@ -212,8 +213,8 @@ void replica_restart(struct replica *r, const struct replica_now *now);
 /* ---- The answering side ---- */
 
 enum replica_answer {
-    REPLICA_ANSWER_PAGE, /* Read the log from page->from on (store_log_read with the request's known),
-                           * fill next, more and last, and send. */
+    REPLICA_ANSWER_PAGE, /* Read the log from page->next on (store_log_read with the request's
+                           * known, then replica_page_read), and send. */
     REPLICA_ANSWER_WAIT, /* There is nothing to tell: ask again at a change, or until wait_ms is over;
                            * then with is_over, which never waits. */
     REPLICA_ANSWER_WAIT_SHORT, /* The same, but ask again after REPLICA_RELAY_MS at the latest. */
@@ -236,6 +237,15 @@ struct replica_serve {
 enum replica_answer replica_serve(struct replica *r, const struct store *s,
                                   const struct replica_serve *serve, const struct replica_now *now,
                                   struct replica_page *out, struct status *why);
+
+/* A page may be read in several sections, each under the lock, while the node writes, merges and
+ * collects between them. In each section, after store_log_read: moves the page to where the log was
+ * read. True while the log goes on. At its end the page is the last one only if the floor has not
+ * risen since it was copied: else what was collected meanwhile is on no page, and the floor that the
+ * member would join does not tell of it. Then more is set, and the member asks again at once. The page
+ * is void when the store has another writer than page->state.incarnation. */
+bool replica_page_read(const struct store *s, const struct store_log_page *got,
+                       struct replica_page *page);
 
 /* ---- What it knows ---- */
 

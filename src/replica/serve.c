@@ -159,7 +159,17 @@ static bool copy_known(const struct store *s, const struct replica_serve *serve,
         rc = store_floor_copy(s, serve->entries + known_count, serve->entry_count_max - known_count,
                               &out->floor);
     }
+    out->floor_rise_count = store_floor_rise_count(s);
     return rc.err == E_OK;
+}
+
+bool replica_page_read(const struct store *s, const struct store_log_page *got,
+                       struct replica_page *page) {
+    ASSERT(id_equal(page->state.incarnation, store_writer(s)));
+    page->next = got->next;
+    page->more = got->more || store_floor_rise_count(s) != page->floor_rise_count;
+    page->last = store_log_last(s);
+    return got->more;
 }
 
 /* R1 and R5. Whoever knows nothing can bring nothing back. */

@@ -40,7 +40,7 @@ struct reading {
     size_t count_max;
     size_t bytes; /* As the log counts them. */
     size_t bytes_max;
-    bool is_full;
+    bool is_ended; /* The log has ended, or the page is full. */
 };
 
 /* ---- Reading ---- */
@@ -84,10 +84,9 @@ static RC read_step(const struct pull *pull, struct store *store, struct reading
     };
     struct store_log_page got = { 0 };
     TRY(store_log_read(store, &query, records, &got));
-    reading->page.last = store_log_last(store);
     /* The log gives one record in any case; only the page's first may be too large for it. */
     if (reading->count > 0 && got.count > 0 && cost_of(&records[0]) > bytes_left) {
-        reading->is_full = true;
+        reading->is_ended = true;
         return OK;
     }
     for (size_t i = 0; i < got.count; i++) {
@@ -96,9 +95,9 @@ static RC read_step(const struct pull *pull, struct store *store, struct reading
         reading->bytes += cost_of(&records[i]);
         reading->count++;
     }
-    reading->page.next = got.next;
-    reading->page.more = got.more;
-    reading->is_full = reading->bytes >= reading->bytes_max || reading->count == reading->count_max;
+    bool goes_on = replica_page_read(store, &got, &reading->page);
+    reading->is_ended =
+        !goes_on || reading->bytes >= reading->bytes_max || reading->count == reading->count_max;
     return OK;
 }
 
@@ -128,7 +127,7 @@ static RC begin_reading(const struct pull *pull, struct reading *reading) {
 static RC read_rest(const struct pull *pull, struct reading *reading) {
     struct service_kv *kv = pull->peer->cfg.shared->kv;
     for (unsigned i = 1; i < SERVICE_PAGE_STEPS_MAX; i++) {
-        if (!reading->page.more || reading->is_full) {
+        if (reading->is_ended) {
             return OK;
         }
         struct store *store = service_kv_lock(kv);

@@ -37,6 +37,10 @@ size_t store_floor_count(const struct store *s) {
     return count;
 }
 
+uint64_t store_floor_rise_count(const struct store *s) {
+    return s->writers.floor_rise_count;
+}
+
 RC store_floor_copy(const struct store *s, struct store_known_entry *entries,
                     size_t entry_count_max, struct store_known *out) {
     const struct writers *w = &s->writers;

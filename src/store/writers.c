@@ -146,6 +146,7 @@ void writers_raise_floor(struct writers *w, uint32_t idx, uint64_t hlc) {
     }
     if (hlc > w->at[idx].floor_hlc && hlc > w->floor_rest_hlc) {
         w->at[idx].floor_hlc = hlc;
+        w->floor_rise_count++;
     }
 }
 
@@ -160,6 +161,7 @@ void writers_fold_floor(struct writers *w, uint64_t rest_hlc) {
         e->floor_hlc = 0;
         drop_if_unused(w, idx);
     }
+    w->floor_rise_count += folded_hlc > w->floor_rest_hlc ? 1 : 0;
     w->floor_rest_hlc = folded_hlc;
     w->floor_folded_hlc = rest_hlc > w->floor_folded_hlc ? rest_hlc : w->floor_folded_hlc;
 }
@@ -167,6 +169,7 @@ void writers_fold_floor(struct writers *w, uint64_t rest_hlc) {
 void writers_raise_floor_rest(struct writers *w, uint64_t rest_hlc) {
     if (rest_hlc > w->floor_rest_hlc) {
         w->floor_rest_hlc = rest_hlc;
+        w->floor_rise_count++;
         w->floor_top_hlc = rest_hlc > w->floor_top_hlc ? rest_hlc : w->floor_top_hlc;
         writers_fold_floor(w, rest_hlc);
     }

@@ -31,6 +31,7 @@ struct writers {
     uint64_t floor_rest_hlc;   /* Of the floor: what it says of writers not in it. */
     uint64_t floor_folded_hlc; /* Entries up to here have been folded into that. */
     uint64_t floor_top_hlc;    /* The greatest stamp ever collected. */
+    uint64_t floor_rise_count; /* How often the floor rose, over all resets. */
 };
 
 RC writers_init(struct writers *w, uint32_t entry_count_max, const struct siphash_key *key,

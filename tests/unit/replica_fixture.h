@@ -29,7 +29,8 @@ struct pull {
     struct node *from; /* Who asks. */
     struct node *to;
     uint32_t ticket;
-    bool was_taken; /* The responder has taken the request in. */
+    bool was_taken;   /* The responder has taken the request in. */
+    bool in_sections; /* The test reads the page: pull_read_some. */
     struct replica_request request;
     struct store_known_entry asked[FIXTURE_KNOWN_MAX];
     struct replica_heard asked_heard[FIXTURE_HEARD_MAX];
@@ -130,23 +131,31 @@ static inline void pull_send(struct pull *p, struct node *from, struct node *to,
     p->request.heard_count = replica_heard_copy(from->replica, p->asked_heard, FIXTURE_HEARD_MAX);
 }
 
-static inline void pull_read(struct pull *p) {
+/* One section of the page, of count_max records at most. True while the log goes on. */
+static inline bool pull_read_some(struct pull *p, size_t count_max) {
     struct store_record records[FIXTURE_PAGE_MAX];
-    struct store_log_query query = { p->page.from, &p->request.known, p->request.bytes_max,
-                                     FIXTURE_PAGE_MAX };
+    struct store_log_query query = { p->page.next, &p->request.known, p->request.bytes_max,
+                                     count_max };
     struct store_log_page page;
+    assert_true(p->record_count + count_max <= FIXTURE_PAGE_MAX);
     assert_ok(store_log_read(p->to->store, &query, records, &page));
-    p->page.next = page.next;
-    p->page.more = page.more;
-    p->record_count = page.count;
     for (size_t i = 0; i < page.count; i++) {
         struct store_remote remote = fixture_remote(&records[i]);
+        uint8_t *bytes = p->bytes[p->record_count];
         assert_true(remote.key.len + remote.sealed.len <= FIXTURE_VALUE_MAX);
-        memcpy(p->bytes[i], remote.key.ptr, remote.key.len);
-        memcpy(p->bytes[i] + remote.key.len, remote.sealed.ptr, remote.sealed.len);
-        remote.key.ptr = p->bytes[i];
-        remote.sealed.ptr = p->bytes[i] + remote.key.len;
-        p->records[i] = (struct replica_record){ .remote = remote };
+        memcpy(bytes, remote.key.ptr, remote.key.len);
+        memcpy(bytes + remote.key.len, remote.sealed.ptr, remote.sealed.len);
+        remote.key.ptr = bytes;
+        remote.sealed.ptr = bytes + remote.key.len;
+        p->records[p->record_count++] = (struct replica_record){ .remote = remote };
+    }
+    return replica_page_read(p->to->store, &page, &p->page);
+}
+
+static inline void pull_read(struct pull *p) {
+    p->record_count = 0;
+    if (!p->in_sections) {
+        (void)pull_read_some(p, FIXTURE_PAGE_MAX);
     }
 }
 

@@ -69,6 +69,7 @@ struct worker {
     void *posted_arg;
     unsigned posted_count;
     unsigned heard_count;
+    void (*on_heard)(struct worker *w); /* Between a page's first section and its second. */
     struct service_share_ask asked;
     unsigned ask_count;
     bool share_is_full;
@@ -93,6 +94,10 @@ static bool share(void *ctx, const struct service_share_ask *ask) {
 static void heard(void *ctx) {
     struct worker *w = ctx;
     w->heard_count++;
+    if (w->on_heard != NULL) {
+        w->on_heard(w);
+        w->on_heard = NULL;
+    }
 }
 
 static void open_worker_with(struct worker *w, bool needs_tls13) {
@@ -225,6 +230,52 @@ static void test_snapshot_in_pages(void **state) {
     assert_int_equal(count, 500);
     assert_true(pages >= 2);
     assert_true(w.heard_count >= 2);
+    close_worker(&w);
+}
+
+static void raise_floor(struct worker *w) {
+    const struct store_known floor = { .rest_hlc = 1 };
+    assert_ok(store_join_floor(service_kv_lock(w->f.shared.kv), &floor, FIXTURE_NOW_MS));
+    service_kv_unlock(w->f.shared.kv, true);
+}
+
+static void write_more(struct worker *w) {
+    write_some(w, 8, 1);
+}
+
+static void drop_all(struct worker *w) {
+    const uint8_t writer[STORE_WRITER_BYTES] = { 0xaa, 2 };
+    store_reset(service_kv_lock(w->f.shared.kv), writer);
+    service_kv_unlock(w->f.shared.kv, true);
+}
+
+/* What happens while a page is read that takes two sections. */
+static void test_sections(void **state) {
+    (void)state;
+    static const unsigned count = SERVICE_PAGE_STEP_COUNT + 10;
+    struct worker w;
+    struct asker a;
+    struct net_call call;
+    open_worker(&w);
+    write_some(&w, 7, count);
+    open_asker(&a, &w);
+    w.on_heard = raise_floor;
+    pull(&w, &a, &call);
+    assert_int_equal(call.record_count, count);
+    assert_true(call.more); /* The floor that it could have had was too low. */
+    assert_false(call.has_floor);
+    arena_close(&call.arena);
+    w.on_heard = write_more;
+    pull(&w, &a, &call);
+    assert_int_equal(call.record_count, count + 1);
+    assert_false(call.more);
+    assert_true(call.has_floor);
+    arena_close(&call.arena);
+    w.on_heard = drop_all;
+    pull(&w, &a, &call);
+    assert_int_equal(call.answered_count, 0);
+    assert_int_equal(call.why.code, STATUS_UNAVAILABLE);
+    arena_close(&call.arena);
     close_worker(&w);
 }
 
@@ -493,6 +544,7 @@ static void test_secret_requests_are_limited(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_snapshot_in_pages),
+        cmocka_unit_test(test_sections),
         cmocka_unit_test(test_bytes_are_bounded),
         cmocka_unit_test(test_long_poll),
         cmocka_unit_test(test_long_poll_ends),

@@ -436,8 +436,99 @@ static void test_many_boots(void **state) {
     pair_close(&p);
 }
 
+/* ---- A page in several sections ---- */
+
+static void nothing(struct pair *p) {
+    (void)p;
+}
+
+static void writes(struct pair *p) {
+    (void)fixture_put(p->a.store, "k3", "v", 0, world.unix_ms);
+}
+
+static void collects(struct pair *p) {
+    const struct store_collect c = { .now_unix_ms = world.unix_ms + RETENTION_MS, .step_max = 9 };
+    struct store_collected out;
+    store_collect(p->a.store, &c, &out);
+    assert_int_equal(out.removed_count, 1);
+}
+
+static void joins_a_floor(struct pair *p) {
+    struct store_known_entry e = { { 50 }, HLC(NOW - 1, 0) };
+    struct store_known floor = { &e, 1, 0 };
+    assert_ok(store_join_floor(p->a.store, &floor, world.unix_ms));
+}
+
+static void joins_a_rest(struct pair *p) {
+    struct store_known floor = { .rest_hlc = HLC(NOW - 1, 0) };
+    assert_ok(store_join_floor(p->a.store, &floor, world.unix_ms));
+}
+
+static void raises_rest(struct pair *p) {
+    assert_ok(store_compact_known(p->a.store, HLC(NOW - RETENTION_MS, 0), world.unix_ms));
+}
+
+static struct section_row {
+    const char *name;
+    void (*before)(struct pair *p); /* The page is begun. */
+    void (*between)(struct pair *p);
+    bool is_last;
+} section_rows[] = {
+    { "nothing_happens", nothing, nothing, true },
+    { "it_writes", nothing, writes, true },
+    { "its_vector_is_shortened", nothing, raises_rest, true },
+    { "it_collects", nothing, collects, false },
+    { "it_joins_a_floor", nothing, joins_a_floor, false },
+    { "it_joins_a_rest_of_a_floor", nothing, joins_a_rest, false },
+    { "its_floor_has_it_already", joins_a_floor, joins_a_floor, true },
+    { "its_rest_has_it_already", joins_a_rest, joins_a_floor, true },
+};
+
+/* The floor of a last page is the one of its end; otherwise it is not the last, and the next one is. */
+static void test_sections(void **state) {
+    const struct section_row *row = *state;
+    struct pair p;
+    pair_open(&p);
+    struct store_stamp gone = fixture_delete(p.a.store, "gone", world.unix_ms).stamp;
+    (void)fixture_put(p.a.store, "k1", "v", 0, world.unix_ms);
+    (void)fixture_put(p.a.store, "k2", "v", 0, world.unix_ms);
+    row->before(&p);
+    pass_ms(6000);
+    pull_next(&p.pull, &p.b, &p.a);
+    p.pull.in_sections = true;
+    assert_true(pull_serve(&p.pull, true));
+    assert_int_equal(p.pull.answer, REPLICA_ANSWER_PAGE);
+    assert_true(pull_read_some(&p.pull, 2));
+    assert_true(p.pull.page.more);
+    row->between(&p);
+    assert_false(pull_read_some(&p.pull, 3));
+    assert_int_equal(p.pull.page.more, !row->is_last);
+    assert_int_equal(p.pull.page.next, store_log_last(p.a.store));
+    pull_deliver(&p.pull, 0);
+    assert_int_equal(p.pull.verdict, REPLICA_TAKE);
+    assert_int_equal(store_covers(p.b.store, &gone), row->is_last);
+    if (!row->is_last) { /* It asks again at once, and that ends it. */
+        pull_next(&p.pull, &p.b, &p.a);
+        assert_int_equal(p.pull.request.wait_ms, 0);
+        assert_int_equal(p.pull.request.since, store_log_last(p.a.store));
+        assert_true(pull_serve(&p.pull, false));
+        assert_false(p.pull.page.more);
+        pull_deliver(&p.pull, 0);
+        assert_true(store_covers(p.b.store, &gone));
+    }
+    struct store_known_entry entries[4];
+    struct store_known floor;
+    assert_ok(store_floor_copy(p.a.store, entries, 4, &floor));
+    assert_false(store_needs_reset(p.b.store, &floor));
+    struct store_known_entry e = { { 77 }, 1 };
+    const struct store_known stranger = { &e, 1, 0 };
+    assert_int_equal(store_needs_reset(p.b.store, &stranger),
+                     store_needs_reset(p.a.store, &stranger));
+    pair_close(&p);
+}
+
 int main(void) {
-    struct CMUnitTest tests[TEST_ROWS(refuse_rows) + 16];
+    struct CMUnitTest tests[TEST_ROWS(refuse_rows) + TEST_ROWS(section_rows) + 16];
     const struct CMUnitTest single[] = {
         cmocka_unit_test(test_room),
         cmocka_unit_test(test_without_secret),
@@ -454,6 +545,7 @@ int main(void) {
     };
     size_t count = 0;
     TEST_ADD_ROWS(tests, count, test_refuse, refuse_rows);
+    TEST_ADD_ROWS(tests, count, test_sections, section_rows);
     for (size_t i = 0; i < TEST_ROWS(single); i++) {
         tests[count++] = single[i];
     }

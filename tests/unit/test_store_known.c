@@ -364,6 +364,39 @@ static void test_join_floor(void **state) {
     store_close(&newcomer);
 }
 
+/* It tells whether anything was collected that the floor did not cover. */
+static void test_floor_rise_count(void **state) {
+    (void)state;
+    struct store *s = fixture_open(7);
+    struct store_known_entry e[] = { entry(2, 5) };
+    const struct store_known floor = { e, 1, 0 };
+    const struct store_known rest = { NULL, 0, 6 };
+    assert_int_equal(store_floor_rise_count(s), 0);
+    (void)fixture_delete(s, "k", NOW);
+    merge_tombstone(s, "theirs", fixture_stamp(NOW - 1, 0, 2));
+    assert_int_equal(store_floor_rise_count(s), 0);
+    uint64_t before = store_floor_rise_count(s);
+    assert_ok(store_join_floor(s, &floor, NOW));
+    assert_true(store_floor_rise_count(s) > before);
+    before = store_floor_rise_count(s);
+    assert_ok(store_join_floor(s, &floor, NOW));
+    assert_int_equal(store_floor_rise_count(s), before);
+    assert_ok(store_join_floor(s, &rest, NOW));
+    assert_true(store_floor_rise_count(s) > before);
+    before = store_floor_rise_count(s);
+    assert_ok(store_join_floor(s, &rest, NOW));
+    assert_ok(store_join_floor(s, &floor, NOW));
+    assert_ok(store_compact_known(s, 6, NOW));
+    assert_int_equal(store_floor_rise_count(s), before);
+    assert_true(collect(s, NOW + RETENTION_MS, NULL, 0).removed_count > 0);
+    assert_true(store_floor_rise_count(s) > before);
+    before = store_floor_rise_count(s);
+    const uint8_t writer[STORE_WRITER_BYTES] = { 8 };
+    store_reset(s, writer);
+    assert_int_equal(store_floor_rise_count(s), before);
+    store_close(&s);
+}
+
 static void test_reset(void **state) {
     (void)state;
     struct store *s = fixture_open(7);
@@ -390,13 +423,21 @@ static void test_reset(void **state) {
 
 int main(void) {
     struct CMUnitTest tests[64] = {
-        cmocka_unit_test(test_covers),          cmocka_unit_test(test_join_is_a_join),
-        cmocka_unit_test(test_writer_room),     cmocka_unit_test(test_compact),
-        cmocka_unit_test(test_collect_alone),   cmocka_unit_test(test_collect_expired),
-        cmocka_unit_test(test_collect_members), cmocka_unit_test(test_collect_steps),
-        cmocka_unit_test(test_reset_predicate), cmocka_unit_test(test_stale),
-        cmocka_unit_test(test_reset),           cmocka_unit_test(test_join_floor),
-        cmocka_unit_test(test_late_page),       cmocka_unit_test(test_collect_then_write),
+        cmocka_unit_test(test_covers),
+        cmocka_unit_test(test_join_is_a_join),
+        cmocka_unit_test(test_writer_room),
+        cmocka_unit_test(test_compact),
+        cmocka_unit_test(test_collect_alone),
+        cmocka_unit_test(test_collect_expired),
+        cmocka_unit_test(test_collect_members),
+        cmocka_unit_test(test_collect_steps),
+        cmocka_unit_test(test_reset_predicate),
+        cmocka_unit_test(test_stale),
+        cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_join_floor),
+        cmocka_unit_test(test_late_page),
+        cmocka_unit_test(test_collect_then_write),
+        cmocka_unit_test(test_floor_rise_count),
     };
     size_t count = 14;
     TEST_ADD_ROWS(tests, count, test_join, join_rows);
