@@ -161,10 +161,14 @@ class Chain:
         return self.begin(self.apps, "enrollVersion(uint256,string,bytes32,string)", app, "v1",
                           B32(MEASUREMENT), "image")
 
-    def register(self, wallet, app, url="", tee_pubkey=b"\x01", version=1):
+    def begin_register(self, wallet, app, url="", tee_pubkey=b"\x01", version=1):
         proof = keccak256(MEASUREMENT + word(wallet) + keccak256(tee_pubkey))
-        self.run(self.apps, "registerInstance(uint256,uint256,address,string,bytes,bytes)", app,
-                 version, wallet, url, tee_pubkey, proof)
+        return self.begin(self.apps,
+                          "registerInstance(uint256,uint256,address,string,bytes,bytes)", app,
+                          version, wallet, url, tee_pubkey, proof)
+
+    def register(self, *instance, **more):
+        self.wait(self.begin_register(*instance, **more))
 
     def stop_instance(self, *wallets):
         """In one block, as far as it has room; gives the last receipt."""
@@ -509,7 +513,7 @@ class Cluster:
         listens = ["127.0.0.1:%d" % free_port() for _ in range(count)]
         for odyn, listen in zip(odyns, listens):
             chain.fund(odyn.wallet)
-            chain.register(odyn.wallet, KMS_APP, "https://" + listen, odyn.tee_pubkey())
+            chain.begin_register(odyn.wallet, KMS_APP, "https://" + listen, odyn.tee_pubkey())
         self.caller = Wallet()
         chain.register(self.caller.text, SAMPLE_APP)
         try:

@@ -32,13 +32,17 @@ def point(key):
     return key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 
 
+def envelope_key(key, other, nonce):
+    """Of Odyn's envelope between the two."""
+    mine, theirs = point(key.public_key()), point(other)
+    salt = min(mine, theirs) + max(mine, theirs) + nonce
+    return HKDF(hashes.SHA256(), 32, salt, b"capsule-ecdh-aes256gcm-v1").derive(
+        key.exchange(ec.ECDH(), other))
+
+
 def envelope(key, receiver, nonce, plain):
     """Odyn's, from key to receiver."""
-    mine, theirs = point(key.public_key()), point(receiver)
-    salt = min(mine, theirs) + max(mine, theirs) + nonce
-    aes = HKDF(hashes.SHA256(), 32, salt, b"capsule-ecdh-aes256gcm-v1").derive(
-        key.exchange(ec.ECDH(), receiver))
-    return AESGCM(aes).encrypt(nonce, plain, None)
+    return AESGCM(envelope_key(key, receiver, nonce)).encrypt(nonce, plain, None)
 
 
 class Hostile:
