@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a registry says about one wallet: NovaAppRegistry's structs (platform facts, section 3), cut
- * down to what authorization and membership need. Plain data; any thread. */
+/* What a registry says about one wallet: NovaAppRegistry's structs
+ * (contracts/src/INovaAppRegistry.sol), cut down to what authorization and membership need. Plain
+ * data; any thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -26,11 +27,6 @@ enum auth_instance_status {
 #undef AUTH_APP_ENUM
 #undef AUTH_VERSION_ENUM
 #undef AUTH_INSTANCE_ENUM
-
-/* "ACTIVE"; "UNKNOWN" for a number that is no status. */
-const char *auth_app_status_name(enum auth_app_status status);
-const char *auth_version_status_name(enum auth_version_status status);
-const char *auth_instance_status_name(enum auth_instance_status status);
 
 #define AUTH_URL_BYTES_MAX 256
 /* A DER SubjectPublicKeyInfo of a P-384 key has 120 bytes. */

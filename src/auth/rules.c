@@ -1,27 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "auth/rules.h"
 
-#define STATUS_NAME(name) #name,
-
-static const char *name_of(const char *const *names, unsigned count, unsigned status) {
-    return status < count ? names[status] : "UNKNOWN";
-}
-
-const char *auth_app_status_name(enum auth_app_status status) {
-    static const char *const names[] = { AUTH_APP_STATUS_MAP(STATUS_NAME) };
-    return name_of(names, AUTH_APP_STATUS_COUNT, status);
-}
-
-const char *auth_version_status_name(enum auth_version_status status) {
-    static const char *const names[] = { AUTH_VERSION_STATUS_MAP(STATUS_NAME) };
-    return name_of(names, AUTH_VERSION_STATUS_COUNT, status);
-}
-
-const char *auth_instance_status_name(enum auth_instance_status status) {
-    static const char *const names[] = { AUTH_INSTANCE_STATUS_MAP(STATUS_NAME) };
-    return name_of(names, AUTH_INSTANCE_STATUS_COUNT, status);
-}
-
 const char *auth_verdict_text(enum auth_verdict verdict) {
 #define VERDICT_TEXT(name, text) text,
     static const char *const texts[] = { AUTH_VERDICT_MAP(VERDICT_TEXT) };

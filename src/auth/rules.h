@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who may call and who is a peer (platform facts, section 3). Pure; any thread. */
+/* Who may call and who is a peer (docs/protocol.md, sections 4 and 8). Pure; any thread. */
 #pragma once
 
 #include "auth/facts.h"

@@ -3,7 +3,7 @@
  * judged without waiting for the registry. Pure; one owner thread, no lock. Memory is taken in
  * _init. Time is monotonic milliseconds, given by the caller, and never goes back.
  *
- * How a worker uses it (design section 6):
+ * How a worker uses it (docs/architecture.md, "Who may call"):
  *  - For each call: auth_view_decide. AUTH_UNKNOWN: park the call, auth_view_begin_lookup, and on
  *    AUTH_LOOKUP_START ask the registry service. Its answer, back on the worker, goes into
  *    auth_view_apply or auth_view_unreadable; then decide the parked calls again.
@@ -49,7 +49,7 @@ enum auth_outcome {
     AUTH_DENY,       /* The registry says no: verdict is set. PERMISSION_DENIED. */
     AUTH_UNREADABLE, /* Not known, or known too long ago, and the registry cannot be read: reason is
                         set. UNAVAILABLE. */
-    AUTH_UNKNOWN,    /* Must be looked up: begin_lookup, and decide again after the answer. */
+    AUTH_UNKNOWN,    /* Must be looked up: auth_view_begin_lookup, then decide after the answer. */
     AUTH_BUSY,       /* Unknown, and too many unknown wallets right now: retry_after_ms is set.
                         RESOURCE_EXHAUSTED. */
 };
@@ -79,7 +79,7 @@ enum auth_lookup auth_view_begin_lookup(struct auth_view *view, const struct wal
                                         uint64_t now_ms);
 
 /* Takes the registry's answer in. Acts at once, negative ones too; ignored when it is older than
- * what is held. An as_of in the future counts as now_ms, so that it cannot live longer. */
+ * what is held. An as_of_mono_ms in the future counts as now_ms, so that it cannot live longer. */
 void auth_view_apply(struct auth_view *view, const struct wallet *wallet,
                      const struct auth_facts *facts, uint64_t now_ms);
 /* The registry could not be read for this wallet. What is held stays valid until ttl_ms. reason is
@@ -89,7 +89,8 @@ void auth_view_unreadable(struct auth_view *view, const struct wallet *wallet, c
 
 /* A connection of this wallet is open: its entry is refreshed and not evicted. Pins count. A wallet
  * that was last read more than half of refresh_ms ago is due at once. NOT_FOUND when the view does
- * not hold the wallet (decide says UNKNOWN or BUSY), QUOTA when entry_count_max wallets are pinned. */
+ * not hold the wallet (decide says UNKNOWN or BUSY), QUOTA when entry_count_max wallets are
+ * pinned. */
 RC auth_view_pin(struct auth_view *view, const struct wallet *wallet, uint64_t now_ms);
 /* Once for each successful pin. */
 void auth_view_unpin(struct auth_view *view, const struct wallet *wallet, uint64_t now_ms);

@@ -118,16 +118,6 @@ RC read_u64(struct reader *r, uint64_t *out) {
     return read_integer(r, sizeof(*out), out);
 }
 
-RC read_blob(struct reader *r, size_t len_max, struct span *out) {
-    struct reader at = *r;
-    uint32_t len = 0;
-    TRY(read_u32(&at, &len));
-    ENSURE(len <= len_max, TOO_BIG); /* Policy limit first, presence second. */
-    TRY(read_span(&at, len, out));
-    *r = at;
-    return OK;
-}
-
 RC write_span(struct writer *w, struct span s) {
     ENSURE(s.len <= w->bytes - w->len, TOO_BIG);
     if (s.len > 0) {
@@ -160,14 +150,6 @@ RC write_u32(struct writer *w, uint32_t value) {
 
 RC write_u64(struct writer *w, uint64_t value) {
     return write_integer(w, sizeof(value), value);
-}
-
-RC write_blob(struct writer *w, struct span s) {
-    ENSURE(s.len <= UINT32_MAX, TOO_BIG);
-    ENSURE(w->bytes - w->len >= sizeof(uint32_t), TOO_BIG);
-    ENSURE(s.len <= w->bytes - w->len - sizeof(uint32_t), TOO_BIG);
-    TRY(write_u32(w, (uint32_t)s.len));
-    return write_span(w, s);
 }
 
 RC bytes_parse_decimal(struct span text, uint64_t max, uint64_t *out) {

@@ -28,6 +28,7 @@ static inline struct span span_str(const char *text) {
 bool span_equal(struct span a, struct span b);
 /* Order of the bytes, shorter first when one is a prefix of the other. <0, 0, >0. Public bytes. */
 int span_compare(struct span a, struct span b);
+/* An empty prefix is one of every span. */
 bool span_has_prefix(struct span s, struct span prefix);
 /* Whether s is well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms, at most U+10FFFF). */
 bool span_is_utf8(struct span s);
@@ -42,13 +43,11 @@ struct reader {
 
 /* Lends the next n bytes. TRUNCATED when fewer are left. */
 RC read_span(struct reader *r, size_t n, struct span *out);
+/* Unsigned integers, big-endian, as all on our wire. TRUNCATED. */
 RC read_u8(struct reader *r, uint8_t *out);
-/* Big-endian, as all integers on our wire. */
 RC read_u16(struct reader *r, uint16_t *out);
 RC read_u32(struct reader *r, uint32_t *out);
 RC read_u64(struct reader *r, uint64_t *out);
-/* A u32 length, at most len_max (TOO_BIG), and that many bytes. */
-RC read_blob(struct reader *r, size_t len_max, struct span *out);
 
 /* Appends to a caller's buffer. A failed write changes nothing. */
 struct writer {
@@ -60,13 +59,13 @@ struct writer {
 static inline struct span writer_span(const struct writer *w) {
     return (struct span){ w->ptr, w->len };
 }
+/* TOO_BIG when the capacity would be passed. Integers are big-endian. */
 RC write_span(struct writer *w, struct span s);
 RC write_u8(struct writer *w, uint8_t value);
 RC write_u16(struct writer *w, uint16_t value);
 RC write_u32(struct writer *w, uint32_t value);
 RC write_u64(struct writer *w, uint64_t value);
-/* A u32 length and the bytes. */
-RC write_blob(struct writer *w, struct span s);
 
-/* Reads a decimal number of 1 to 20 digits, at most max, with nothing before or after it. */
+/* Reads a decimal number of 1 to 20 digits, with nothing before or after it. MALFORMED otherwise,
+ * TOO_BIG above max. */
 RC bytes_parse_decimal(struct span text, uint64_t max, uint64_t *out);

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether this node may serve, and what to do until it may: membership checks and the convergence on
- * one master secret (design, section 9; the guide's "Automatic Startup Sequence"). Pure: time,
- * random numbers and answers come in as events; what to ask for comes out as actions.
+/* Whether this node may serve, and what to do until it may: membership checks and the convergence
+ * on one master secret (docs/deployment.md, step 4.3). Pure: time, random numbers and answers come
+ * in as events; what to ask for comes out as actions.
  *
  * It keeps no sequence of steps. It keeps what is known and how old that is, and after each event
  * asks what is missing first; so an answer that comes late, again or never, or takes back what an
  * earlier one said, is no special case.
  *
- * The master secret itself stays with the driver (node/), which holds at most two: the held one, and
- * a pending one that it has just generated or fetched. Here they are known by their hashes. What
- * keeps the secret safe:
+ * The master secret itself stays with the driver (node/), which holds at most two: the held one,
+ * and a pending one that it has just generated or fetched. Here they are known by their hashes.
+ * What keeps the secret safe:
  *   - The held secret is replaced in one case only: the confirmed hash on chain is another one, not
  *     zero, and the pending secret has that hash. Nothing else erases it: no zero hash, no failure,
  *     no unreadable chain, no lost membership.
  *   - A secret is generated only by a node that has never held one, while the hash is zero, and
  *     after every member it can reach has said that it holds none.
- *   - The node serves only with a fresh membership that names its own wallet, teePubkey and URL, and
- *     with a secret whose hash is the confirmed one on chain, read freshly too.
+ *   - The node serves only with a fresh membership that names its own wallet, teePubkey and URL,
+ *     and with a secret whose hash is the confirmed one on chain, read freshly too.
  *
  * One owner thread. Embedded; no heap. */
 #pragma once
@@ -36,8 +36,8 @@ struct bootstrap_hash {
 bool bootstrap_hash_is_zero(const struct bootstrap_hash *hash);
 bool bootstrap_hash_equal(const struct bootstrap_hash *a, const struct bootstrap_hash *b);
 
-/* What the driver is asked to do. At most one of each is under way; each ends with exactly one event
- * of the same kind, however long it takes. */
+/* What the driver is asked to do. At most one of each is under way; each ends with exactly one
+ * event of the same kind, however long it takes. */
 #define BOOTSTRAP_TASK_MAP(X)                                                         \
     X(IDENTITY)   /* Wallet and teePubkey, from Odyn. */                              \
     X(MEMBERSHIP) /* The wallet's own entry and the other members, uncached. */       \

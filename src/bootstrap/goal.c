@@ -139,7 +139,7 @@ static void act(struct bootstrap *b, struct bootstrap_actions *out) {
 
 /* ---- The reason ---- */
 
-/* The task whose last failure explains the state; TASK_COUNT: none. */
+/* The task whose last failure explains the state; BOOTSTRAP_TASK_COUNT: none. */
 static enum bootstrap_task explains(enum bootstrap_state state) {
     switch (state) {
     case BOOTSTRAP_NO_IDENTITY:

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One connection of the operators' shim (design section 10): bytes in, bytes out. It opens no
- * socket; the plain port (listener.h) and the TLS port both drive it. GET and HEAD of a few fixed
- * pages, HTTP/1.0 and 1.1, keep-alive, pipelining; no request body. One owner thread. */
+/* One connection of the operators' shim (docs/operations.md, "Watch it"): bytes in, bytes out. It
+ * opens no socket; the plain port (net/server.h) and the TLS port both drive it. GET and HEAD of a
+ * few fixed pages, HTTP/1.0 and 1.1, keep-alive, pipelining; no request body. One owner thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -58,8 +58,9 @@ RC http_init(struct http **out, const struct http_pages *pages);
 /* Takes *http: frees, sets NULL. Accepts a closed one. */
 void http_close(struct http **http);
 
-/* Takes the next bytes of the connection. Answers are appended to http_pending. After an answer that
- * ends the connection, further input is ignored. NOMEM; whatever the peer sends is answered. */
+/* Takes the next bytes of the connection. Answers are appended to http_pending. After an answer
+ * that ends the connection, further input is ignored. NOMEM; whatever the peer sends is
+ * answered. */
 RC http_input(struct http *http, struct span in);
 /* Lends what is to be sent, until the next call that changes http. */
 struct span http_pending(const struct http *http);

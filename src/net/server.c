@@ -167,10 +167,6 @@ void net_server_set_tls(struct net_server *server, struct tls_config *tls) {
     tls_config_close(&old);
 }
 
-uint32_t net_server_worker_count(const struct net_server *server) {
-    return server->cfg.worker_count;
-}
-
 bool net_server_post(struct net_server *server, uint32_t worker_idx, void (*fn)(void *arg),
                      void *arg) {
     ASSERT(worker_idx < server->cfg.worker_count);

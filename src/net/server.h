@@ -59,8 +59,8 @@ struct net_authority {
  * handlers use net_conn_write, net_conn_finish, net_conn_close and net_conn_user. */
 struct net_stream {
     void *ctx;
-    /* Takes over conn (its TLS is up): sets its user and gives the ops to go on with, NULL to close.
-     * ops->open is not called. Runs on the connection's loop. */
+    /* Takes over conn (its TLS is up): sets its user and gives the ops to go on with, NULL to
+     * close. ops->open is not called. Runs on the connection's loop. */
     const struct net_conn_ops *(*accept)(void *ctx, struct net_conn *conn);
 };
 
@@ -117,19 +117,18 @@ uint16_t net_server_port(const struct net_server *server);
  * thread. */
 void net_server_set_tls(struct net_server *server, struct tls_config *tls);
 
-uint32_t net_server_worker_count(const struct net_server *server);
 /* Runs fn(arg) on a worker's loop, in the order posted. False when the worker has stopped; then fn
  * does not run. Any thread. */
 bool net_server_post(struct net_server *server, uint32_t worker_idx, void (*fn)(void *arg),
                      void *arg);
 
 /* Stops in order: no new connections; goaway to all; calls in flight are finished; new ones get
- * UNAVAILABLE; connections close as they empty, all of them after timeout_ms. Then done_cb(ctx) runs,
- * on one of the server's threads: it must only signal. Once; later calls do nothing. */
+ * UNAVAILABLE; connections close as they empty, all of them after timeout_ms. Then done_cb(ctx)
+ * runs, on one of the server's threads: it must only signal. Once; later calls do nothing. */
 void net_server_drain(struct net_server *server, uint32_t timeout_ms, void (*done_cb)(void *ctx),
                       void *ctx);
-/* Takes *server: closes what is left, joins the threads, frees. Accepts NULL in it. Blocks; not from
- * the server's own threads. */
+/* Takes *server: closes what is left, joins the threads, frees. Accepts NULL in it. Blocks; not
+ * from the server's own threads. */
 void net_server_close(struct net_server **server);
 
 /* ---- Connections, on their worker's loop ---- */
@@ -146,7 +145,6 @@ void net_conn_set_answer_frame_max(struct net_conn *conn, size_t frame_bytes_max
 /* A pointer of the authority's, NULL at first. */
 void net_conn_set_context(struct net_conn *conn, void *context);
 void *net_conn_context(const struct net_conn *conn);
-uint32_t net_conn_worker_idx(const struct net_conn *conn);
 
 /* ---- Calls, on their worker's loop ---- */
 
@@ -223,9 +221,9 @@ void net_plain_close(struct net_plain **plain);
 #define NET_LATENCY_COUNT 13u
 extern const uint32_t net_latency_bounds_us[NET_LATENCY_COUNT - 1];
 
-/* How a handshake ended, when not with OK. TLS: what the peer sent is no TLS we accept. CLOSED: it hung up. IDENTITY: a
- * certificate without a good binding. PROTOCOL: none in common, or not served. LIMIT: over
- * conn_count_max. */
+/* How a handshake ended, when not with OK. TLS: what the peer sent is no TLS we accept. CLOSED: it
+ * hung up. IDENTITY: a certificate without a good binding. PROTOCOL: none in common, or not served.
+ * LIMIT: over conn_count_max. */
 #define NET_HANDSHAKE_MAP(X) \
     X(TLS, "tls")            \
     X(TIMEOUT, "timeout")    \

@@ -401,7 +401,3 @@ void net_conn_set_context(struct net_conn *conn, void *context) {
 void *net_conn_context(const struct net_conn *conn) {
     return ((const struct session *)conn->owner)->context;
 }
-
-uint32_t net_conn_worker_idx(const struct net_conn *conn) {
-    return ((const struct session *)conn->owner)->worker->idx;
-}

@@ -12,7 +12,7 @@
 #include "identity/binding.h"
 #include "identity/credential.h"
 
-/* The protocols of design section 5. */
+/* What ALPN offers (docs/protocol.md, section 2). */
 #define TLS_ALPN_NOVAKMS "novakms/1"
 #define TLS_ALPN_HTTP "http/1.1"
 
@@ -47,8 +47,8 @@ struct tls_client_cfg {
     struct identity_credential *credential; /* One reference is added. NULL: an anonymous client. */
     struct tls_verify_cfg verify;
     const char *alpn; /* The one protocol to speak; lent for good. */
-    bool
-        needs_tls13; /* Nothing older, where the TLS library has it: 1.2 shows this side's wallet. */
+    /* Nothing older, where the TLS library has it: 1.2 shows this side's wallet. */
+    bool needs_tls13;
 };
 
 /* The same for clients. The server's binding is checked inside the handshake, before this side
@@ -67,14 +67,15 @@ typedef RC (*tls_check_cb)(void *ctx, const struct identity_peer *peer, struct s
 
 /* Gives *out, NULL on error; adds a reference to config. NOMEM, CRYPTO. */
 RC tls_server_init(struct tls **out, struct tls_config *config);
-/* check is required. host goes into the server name indication when it is a DNS name, NULL: none. */
+/* check is required. host goes into the server name indication when it is a DNS name, NULL:
+ * none. */
 RC tls_client_init(struct tls **out, struct tls_config *config, const char *host,
                    tls_check_cb check, void *ctx);
 /* Wipes and frees, sets NULL. Accepts NULL in it. Sends nothing: see tls_finish. */
 void tls_close(struct tls **tls);
 
-/* Ciphertext in and out of one step. Both are lent for the step; `in` moves past what was taken, and
- * `out.len` grows by what is to be sent. */
+/* Ciphertext in and out of one step. Both are lent for the step; `in` moves past what was taken,
+ * and `out.len` grows by what is to be sent. */
 struct tls_io {
     struct reader in;
     struct writer out;
@@ -82,14 +83,14 @@ struct tls_io {
 
 /* Moves the handshake on. OK when it is finished (io->in may hold more). AGAIN when it needs bytes
  * from the peer, or room in io->out; what is in io->out must be sent either way, after errors too
- * (an alert). BAD_AUTH when the peer was refused, MALFORMED for a peer that speaks no TLS we accept,
- * CLOSED when it hung up, NOMEM, CRYPTO; tls_why says it in a sentence. */
+ * (an alert). BAD_AUTH when the peer was refused, MALFORMED for a peer that speaks no TLS we
+ * accept, CLOSED when it hung up, NOMEM, CRYPTO; tls_why says it in a sentence. */
 RC tls_handshake(struct tls *tls, struct tls_io *io);
 /* Decrypts into buf. AGAIN when io->in is used up without more plaintext; OK gives *len > 0.
  * CLOSED after the peer's close_notify, MALFORMED for a broken record. */
 RC tls_read(struct tls *tls, struct tls_io *io, uint8_t *buf, size_t bytes, size_t *len);
-/* Encrypts plain into records, as much of it as io->out has room for: OK gives *len, 0 when there is
- * less room than TLS_RECORD_BYTES_MAX. CRYPTO; the session is broken then. */
+/* Encrypts plain into records, as much of it as io->out has room for: OK gives *len, 0 when there
+ * is less room than TLS_RECORD_BYTES_MAX. CRYPTO; the session is broken then. */
 RC tls_write(struct tls *tls, struct tls_io *io, struct span plain, size_t *len);
 /* Writes a close_notify, TLS_RECORD_BYTES_MAX of room at most. */
 void tls_finish(struct tls *tls, struct tls_io *io);

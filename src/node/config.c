@@ -326,12 +326,6 @@ static void check_chain(const struct node_config *c, char errors[static CONFIG_E
     }
 }
 
-static const char *no_variable(void *ctx, const char *name) {
-    (void)ctx;
-    (void)name;
-    return NULL;
-}
-
 static void default_rows(struct node_config *out, struct config_rows rows) {
     for (size_t i = 0; i < rows.count; i++) {
         if (rows.at[i].default_text[0] != '\0') {
@@ -346,12 +340,6 @@ static uint64_t cpu_count(void) {
         return 1;
     }
     return count > WORKERS_MAX ? WORKERS_MAX : (uint64_t)count;
-}
-
-void config_defaults(struct node_config *out) {
-    char errors[CONFIG_ERRORS_BYTES];
-    struct rc rc = config_load(out, no_variable, NULL, errors);
-    ASSERT(rc.err == E_OK);
 }
 
 /* What one value says about another. */

@@ -101,8 +101,8 @@ struct config_rows config_rows(void);
 struct config_rows config_build_rows(void);
 /* "development" or "production". */
 const char *config_build_name(void);
-/* Lends what this build fixes, as the rows' defaults; the environment may not even set it. Empty in a
- * development build. */
+/* Lends what this build fixes, as the rows' defaults; the environment may not even set it. Empty in
+ * a development build. */
 struct config_rows config_build_fixed(void);
 /* Whether members must speak TLS 1.3 with each other, as far as the TLS library can. */
 bool config_build_needs_tls13(void);
@@ -112,13 +112,12 @@ bool config_build_allows_rpc(const char *url);
 /* Gives the value of a variable, or NULL. */
 typedef const char *(*config_get_fn)(void *ctx, const char *name);
 
-/* Fills *out with the defaults. */
-void config_defaults(struct node_config *out);
 /* Fills *out from the variables, over the defaults. BAD_CONFIG when any value is wrong; errors then
  * holds one line for each, "NAME=value: what is allowed". Secrets are not repeated. */
 RC config_load(struct node_config *out, config_get_fn get, void *ctx,
                char errors[static CONFIG_ERRORS_BYTES]);
-/* Sets what a flag gives. BAD_CONFIG when text is not HOST:PORT with a numeric host or "localhost". */
+/* Sets what a flag gives. BAD_CONFIG when text is not HOST:PORT with a numeric host or
+ * "localhost". */
 RC config_parse_address(const char *text, struct config_address *out);
 /* "127.0.0.1:8443", "[::1]:8443" */
 #define CONFIG_ADDRESS_TEXT_BYTES (CONFIG_HOST_BYTES + 9)

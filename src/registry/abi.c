@@ -407,14 +407,6 @@ static RC decode_single(struct span data, enum type type, struct value *out, str
     return d.value_rc;
 }
 
-RC abi_decode_wallet(struct span data, struct wallet *out, struct abi_why *why) {
-    struct value v;
-    *out = (struct wallet){ { 0 } };
-    TRY(decode_single(data, WALLET, &v, why));
-    take_wallet(v.bytes, out);
-    return OK;
-}
-
 RC abi_decode_word(struct span data, struct abi_word *out, struct abi_why *why) {
     struct value v;
     *out = (struct abi_word){ { 0 } };
@@ -427,14 +419,6 @@ RC abi_decode_number(struct span data, uint64_t *out, struct abi_why *why) {
     *out = 0;
     TRY(decode_single(data, NUMBER, &v, why));
     *out = v.number;
-    return OK;
-}
-
-RC abi_decode_bool(struct span data, bool *out, struct abi_why *why) {
-    struct value v;
-    *out = false;
-    TRY(decode_single(data, BOOL, &v, why));
-    *out = v.number == 1;
     return OK;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Calls of the contracts in the Solidity ABI's encoding, version 2 (platform facts, section 3):
+/* Calls of the contracts in the Solidity ABI's encoding, version 2 (contracts/src/):
  * arguments out, return data in. Return data is hostile. It is read in the specification's strict
  * mode: every part at the only place where an encoder puts it, nothing between the parts or after
  * the last, all padding zero. So no offset can wrap, overlap or point outside. Any thread. */
@@ -80,11 +80,9 @@ RC abi_decode_instance(struct span data, struct auth_instance *out, struct abi_w
 /* TOO_BIG for more than wallet_count_max. */
 RC abi_decode_wallets(struct span data, struct wallet *wallets, size_t wallet_count_max,
                       size_t *wallet_count, struct abi_why *why);
-RC abi_decode_wallet(struct span data, struct wallet *out, struct abi_why *why);
 RC abi_decode_word(struct span data, struct abi_word *out, struct abi_why *why);
 /* A uint256. TOO_BIG above 2^64-1, never cut. */
 RC abi_decode_number(struct span data, uint64_t *out, struct abi_why *why);
-RC abi_decode_bool(struct span data, bool *out, struct abi_why *why);
 
 #define ABI_REVERT_TEXT_BYTES 128
 /* Says in words why a call reverted: the reason string of Error(string) with everything but

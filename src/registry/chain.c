@@ -213,17 +213,6 @@ RC chain_refresh_head(struct chain *chain, bool is_new, char *reason) {
     return rc;
 }
 
-RC chain_read_head(struct chain *chain, struct head *out, uint64_t *as_of_mono_ms,
-                   char reason[static REGISTRY_REASON_BYTES]) {
-    *out = (struct head){ 0 };
-    *as_of_mono_ms = 0;
-    reason[0] = '\0';
-    TRY(chain_refresh_head(chain, true, reason));
-    *out = chain->head;
-    *as_of_mono_ms = chain->as_of_mono_ms;
-    return OK;
-}
-
 /* ---- One wallet ---- */
 
 /* "instance of 0x..: appId: must be at most 2^64-1" */
@@ -487,11 +476,6 @@ static RC ops_members(struct registry *registry, struct registry_members *out,
 static void ops_close(struct registry *registry) {
     chain_close(&self_of(registry)->chain);
     free(self_of(registry));
-}
-
-struct chain *registry_chain_of(struct registry *registry) {
-    ASSERT(registry->ops->lookup == ops_lookup);
-    return self_of(registry)->chain;
 }
 
 RC registry_chain_init(struct registry **out, const struct registry_chain_cfg *cfg,

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The registry on chain: NovaAppRegistry and KMSRegistry (platform facts, section 3) through a
+/* The registry on chain: NovaAppRegistry and KMSRegistry (contracts/src/) through a
  * JSON-RPC server. Blocks; one owner thread.
  *
  * Each answer is of one block. Before reading, one batch asks for the chain id, whether the server
  * is still syncing, and the newest block's number, timestamp and hash; all calls of an answer are
  * then made at that number. So instance, app and version belong together, and the answer is as of
- * that block (head.h). A head is used for head_reuse_ms, which spares a round trip when many wallets
- * are read; its age counts all the same.
+ * that block (head.h). A head is used for head_reuse_ms, which spares a round trip when many
+ * wallets are read; its age counts all the same.
  *
  * What is read is checked against what was asked for: an instance of another wallet, an app or
  * version with another id, make the answer MALFORMED. Error classes tell what a failure means for
@@ -66,8 +66,6 @@ struct registry_chain_cfg {
  * NOMEM. */
 RC registry_chain_init(struct registry **out, const struct registry_chain_cfg *cfg,
                        char reason[static REGISTRY_REASON_BYTES]);
-/* Lends the chain of a registry that registry_chain_init gave, for its life and its thread. */
-struct chain *registry_chain_of(struct registry *registry);
 
 /* The same without the registry around it, for the thread that makes a node ready. */
 RC chain_init(struct chain **out, const struct registry_chain_cfg *cfg,
@@ -100,7 +98,3 @@ RC chain_read_secret_hash(struct chain *chain, struct chain_secret_hash *out,
  * asks for the master secret. Both are zero on error. */
 RC chain_read_instance(struct chain *chain, const struct wallet *wallet, struct auth_facts *latest,
                        struct auth_facts *confirmed, char reason[static REGISTRY_REASON_BYTES]);
-/* Reads a new head: for /status, for peers, and to wait until the chain can be read. *out and
- * *as_of_mono_ms are zero on error. */
-RC chain_read_head(struct chain *chain, struct head *out, uint64_t *as_of_mono_ms,
-                   char reason[static REGISTRY_REASON_BYTES]);

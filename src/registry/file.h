@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The registry in a JSON file, with the contract's field and enum names (platform facts, section 3):
+/* The registry in a JSON file, with the contract's field and enum names (docs/protocol.md, 13):
  *
  *   { "kms_app_id": 49,
  *     "apps":      [ { "id": 49, "status": "ACTIVE" } ],
  *     "versions":  [ { "id": 1, "appId": 49, "status": "ENROLLED" } ],
  *     "instances": [ { "id": 1, "appId": 49, "versionId": 1, "teeWalletAddress": "0x..40",
- *                      "zkVerified": true, "status": "ACTIVE", "instanceUrl": "https://host:1" } ] }
+ *                      "zkVerified": true, "status": "ACTIVE", "instanceUrl": "https://host:1" } ]}
  *
  * Those are the required fields, but for instanceUrl. Optional, checked for their form when there:
  *   apps       owner, teeArch, dappContract, metadataUri, latestVersionId, createdAt, appWallet
- *   versions   versionName, codeMeasurement, imageUri, auditUrl, auditHash, githubRunId, enrolledAt,
- *              enrolledBy
+ *   versions   versionName, codeMeasurement, imageUri, auditUrl, auditHash, githubRunId,
+ *              enrolledAt, enrolledBy
  *   instances  operator, instanceUrl (256 bytes), teePubkey (0x and hex, 160 bytes), registeredAt
  * Ids and unix seconds are JSON integers or decimal strings; ids are 1 to 2^64-1, and above 2^63-1
  * they must be strings. Addresses are 0x and 40 hex digits. Any other field, an id or wallet given

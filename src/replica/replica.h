@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How one node's replica follows those of the other members (design, section 8; the proof is in
- * docs/replication.md): whom to pull from and from where, which pages may be merged, what each member
+/* How one node's replica follows those of the other members (docs/replication.md has the
+ * rules and the proof): whom to pull from and from where, which pages may be merged, what each member
  * has acknowledged, what may be collected, and when a starting node has enough to serve. Pure: no
  * I/O, no clock, no randomness; the node and the simulator carry the messages.
  *

@@ -70,7 +70,7 @@ ProtobufCService *service_peer_service(struct service_peer *peer);
 /* On the loop: answers a request, unless its call has ended meanwhile. */
 void service_peer_shared(struct service_peer *peer, uint64_t id,
                          const struct service_share_answer *result);
-/* Answers all long polls soon: the node stops (service_self). Any thread. */
+/* Answers all long polls soon, because the node stops. Any thread. */
 void service_peer_wake(struct service_peer *peer);
 /* On the loop, or when it does not run any more: closes the timer. */
 void service_peer_stop(struct service_peer *peer);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the node tells anybody about itself: one snapshot that GetStatus, ListNodes and the HTTP pages
- * share. Any thread. */
+/* What the node tells anybody about itself: one snapshot that GetStatus, ListNodes and the HTTP
+ * pages share. Any thread. */
 #pragma once
 
 #include "registry/registry.h"
@@ -62,8 +62,8 @@ struct service_snapshot {
 const struct service_status_cfg *service_status_cfg(const struct service_status *status);
 void service_status_read(struct service_status *status, uint64_t now_ms,
                          struct service_snapshot *out);
-/* Calls each(ctx, member) for every member, under the lock that set_members takes: it must only
- * copy. Stops when it gives false. */
+/* Calls each(ctx, member) for every member, under the lock that service_status_set_members takes:
+ * it must only copy. Stops when it gives false. */
 void service_status_each_member(struct service_status *status,
                                 bool (*each)(void *ctx, const struct auth_instance *member),
                                 void *ctx);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* When and by whom a write was made: (hybrid logical clock, writer). Stamps are totally ordered, and
- * grow along causality: a write's stamp is greater than that of the record it replaces and than any
- * its caller has seen (design, section 7). Pure, any thread. */
+/* When and by whom a write was made: (hybrid logical clock, writer). Stamps are totally ordered,
+ * and grow along causality: a write's stamp is greater than that of the record it replaces and than
+ * any its caller has seen (docs/protocol.md, section 9). Pure, any thread. */
 #pragma once
 
 #include <stdbool.h>

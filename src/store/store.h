@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sealed records in memory, by application: a replica of a lattice whose join is store_merge (design,
- * section 7; the proof is in docs/replication.md). Pure: time and random bytes are arguments, and
+/* Sealed records in memory, by application: a replica of a lattice whose join is store_merge (the
+ * proof is in docs/replication.md). Pure: time and random bytes are arguments, and
  * values are opaque ciphertext.
  *
  * Threads: there is no lock inside. One owner at a time calls any of these functions; a caller with
@@ -99,8 +99,8 @@ struct store_written {
     enum store_refusal refusal; /* Why it failed; NONE when it did not. */
 };
 
-/* Stores w's value under a new stamp: greater than that of the record it replaces, than w->seen, and
- * than any this writer has given. Stamp, record and known[self] change together. Copies key and
+/* Stores w's value under a new stamp: greater than that of the record it replaces, than w->seen,
+ * and than any this writer has given. Stamp, record and known[self] change together. Copies key and
  * sealed bytes, which s must not have lent. *out is filled in any case. Errors, with out->refusal:
  *   INVALID   KEY: empty; SEALED: empty; TTL: over STORE_TTL_MS_MAX; CLOCK: now past the year 10889
  *   TOO_BIG   KEY, SEALED: over their limit
@@ -149,7 +149,8 @@ struct store_page {
  * next call that changes s. One call gives at most `limit` records and steps over at most
  * STORE_LIST_SKIP_MAX expired ones, so that a page can be short, or empty, with more to come: the
  * range has ended only when `more` is false. A key that holds a value during the whole listing is
- * given exactly once. INVALID when limit is 0, or `after` is set and does not start with `prefix`. */
+ * given exactly once. INVALID when limit is 0, or `after` is set and does not start with
+ * `prefix`. */
 RC store_list(const struct store *s, const struct store_range *range, struct store_record *out,
               struct store_page *page);
 
@@ -183,10 +184,10 @@ RC store_known_copy(const struct store *s, struct store_known_entry *entries,
  * nothing. FUTURE: an entry is beyond now + clock_skew_ms. INVALID: an entry for our own writer is
  * above our own, or a writer is all zero. QUOTA: over writer_count_max. */
 RC store_join_known(struct store *s, const struct store_known *peer, uint64_t now_unix_ms);
-/* Sets rest_hlc and drops the entries it covers, so that the vector does not grow with every boot of
- * every node. The caller vouches that everything any writer stamped up to hlc is here: it has pulled
- * to the end from every member since that member's clock passed it. Never lowers. FUTURE when hlc is
- * within tombstone_retention_ms of now: a writer must have time to be heard of. */
+/* Sets rest_hlc and drops the entries it covers, so that the vector does not grow with every boot
+ * of every node. The caller vouches that everything any writer stamped up to hlc is here: it has
+ * pulled to the end from every member since that member's clock passed it. Never lowers. FUTURE
+ * when hlc is within tombstone_retention_ms of now: a writer must have time to be heard of. */
 RC store_compact_known(struct store *s, uint64_t hlc, uint64_t now_unix_ms);
 /* Our own writer. Lends STORE_WRITER_BYTES until store_reset. */
 const uint8_t *store_writer(const struct store *s);
@@ -258,7 +259,8 @@ uint64_t store_log_last(const struct store *s);
  * puller for which it is true must drop its state, and a page that its responder read while it was
  * true of it must not be merged (docs/replication.md). */
 bool store_needs_reset(const struct store *s, const struct store_known *peer);
-/* The floor, in the form of a vector; a pull's last page carries it beside the responder's vector. */
+/* The floor, in the form of a vector; a pull's last page carries it beside the responder's
+ * vector. */
 size_t store_floor_count(const struct store *s);
 /* As store_known_copy. */
 RC store_floor_copy(const struct store *s, struct store_known_entry *entries,
@@ -267,13 +269,13 @@ RC store_floor_copy(const struct store *s, struct store_known_entry *entries,
  * floor did not cover then. Never goes back. */
 uint64_t store_floor_rise_count(const struct store *s);
 /* Joins a responder's floor into our own, just before its vector is joined: whoever takes over that
- * something is known, without having seen it, must also remember that it may be gone. All or nothing.
- * FUTURE: an entry is beyond now + clock_skew_ms. INVALID: a writer is all zero. QUOTA: over
- * writer_count_max. */
+ * something is known, without having seen it, must also remember that it may be gone. All or
+ * nothing. FUTURE: an entry is beyond now + clock_skew_ms. INVALID: a writer is all zero. QUOTA:
+ * over writer_count_max. */
 RC store_join_floor(struct store *s, const struct store_known *peer, uint64_t now_unix_ms);
 /* Drops every record and the vector, and goes on as `writer` (random, not all zero): what this
- * replica wrote may be gone, so it must not say as its old writer that it has it. Stamps still grow.
- * Log positions go on. Walks everything: for a node out of service. */
+ * replica wrote may be gone, so it must not say as its old writer that it has it. Stamps still
+ * grow. Log positions go on. Walks everything: for a node out of service. */
 void store_reset(struct store *s, const uint8_t writer[static STORE_WRITER_BYTES]);
 
 /* A 128-bit sum over the live records without ttl of (key, stamp): equal on replicas that hold the

@@ -34,13 +34,10 @@ static void check_single(struct span data) {
     struct abi_why why;
     size_t count = 0;
     uint64_t number = 0;
-    bool flag = false;
     check_why(abi_decode_wallets(data, wallets, 4, &count, &why), &why);
     ASSERT(count <= 4);
-    check_why(abi_decode_wallet(data, wallets, &why), &why);
     check_why(abi_decode_word(data, &word, &why), &why);
     check_why(abi_decode_number(data, &number, &why), &why);
-    check_why(abi_decode_bool(data, &flag, &why), &why);
 }
 
 /* Nothing is read outside the data, what is refused has a reason, and what is accepted is within

@@ -150,7 +150,7 @@ static uint32_t make_secret(struct world *w) {
     return secret;
 }
 
-/* As design section 9 asks: to a member by an uncached read, at the head and confirmed. */
+/* As a node does: to a member by an uncached read, at the head and confirmed. */
 static bool would_give(struct world *w, struct machine *other, const struct machine *m) {
     uint64_t block = chain_seen_by(w, other);
     if (block <= CONFIRMATIONS) {

@@ -21,7 +21,6 @@ enum event_kind {
     EVENT_CLIENT, /* a: client. */
     EVENT_WATCH,  /* After the healing: has it converged? */
 };
-#define EVENT_KIND_COUNT 14
 
 struct event {
     uint64_t at_ms;

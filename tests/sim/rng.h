@@ -26,11 +26,6 @@ static inline uint32_t rng_below(struct rng *rng, uint32_t n) {
     return (uint32_t)(((rng_u64(rng) >> 32) * n) >> 32);
 }
 
-/* least to most, both included. */
-static inline uint32_t rng_between(struct rng *rng, uint32_t least, uint32_t most) {
-    return least + rng_below(rng, most - least + 1);
-}
-
 /* True once in n. */
 static inline bool rng_once_in(struct rng *rng, uint32_t n) {
     return rng_below(rng, n) == 0;

@@ -13,7 +13,7 @@
 struct fixture {
     struct kdf_master master;
     struct service_clock clock;
-    struct replica *replica; /* Without other members, or with fixture_add_members. */
+    struct replica *replica; /* Without other members, or with fixture_set_members. */
     atomic_bool is_stopping;
     struct service_durability_stats durability_stats;
     struct service_shared shared;

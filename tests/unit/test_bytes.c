@@ -2,31 +2,47 @@
 #include "base/bytes.h"
 #include "test.h"
 
-struct blob_row {
+struct span_row {
     const char *name;
-    const char *in;
     size_t in_len;
+    size_t n;
     enum err want;
-    size_t left;
 };
 
-static struct blob_row blob_rows[] = {
-    { "empty", "", 0, E_TRUNCATED, 0 },
-    { "length_cut", "\0\0\0", 3, E_TRUNCATED, 3 },
-    { "one_byte_short", "\0\0\0\2a", 5, E_TRUNCATED, 5 },
-    { "exact_fit", "\0\0\0\2ab", 6, E_OK, 0 },
-    { "at_limit", "\0\0\0\4abcd", 8, E_OK, 0 },
-    { "over_limit", "\0\0\0\5abcde", 9, E_TOO_BIG, 9 },
-    { "length_near_wrap", "\377\377\377\377", 4, E_TOO_BIG, 4 },
+static struct span_row span_rows[] = {
+    { "nothing_of_nothing", 0, 0, E_OK },
+    { "empty", 0, 1, E_TRUNCATED },
+    { "exact_fit", 3, 3, E_OK },
+    { "one_byte_short", 3, 4, E_TRUNCATED },
+    { "length_wraps", 3, SIZE_MAX, E_TRUNCATED },
 };
 
-static void test_read_blob(void **state) {
-    const struct blob_row *row = *state;
-    uint8_t *in = test_dup(row->in, row->in_len);
+static void test_read_span(void **state) {
+    const struct span_row *row = *state;
+    uint8_t *in = test_dup("abc", row->in_len);
     struct reader r = { in, row->in_len };
     struct span out = { 0 };
-    assert_err_equal(read_blob(&r, 4, &out), row->want);
-    assert_int_equal(r.len, row->left);
+    assert_err_equal(read_span(&r, row->n, &out), row->want);
+    assert_int_equal(out.len, row->want == E_OK ? row->n : 0);
+    assert_int_equal(r.len, row->in_len - out.len);
+    free(in);
+}
+
+static void test_read_integers(void **state) {
+    (void)state;
+    uint8_t *in = test_dup("\1\2\3\4\5\6\7", 7);
+    struct reader r = { in, 7 };
+    uint8_t u8 = 0;
+    uint16_t u16 = 0;
+    uint32_t u32 = 0;
+    uint64_t u64 = 0;
+    assert_err(read_u64(&r, &u64), TRUNCATED);
+    assert_int_equal(r.len, 7);
+    assert_ok(read_u8(&r, &u8));
+    assert_ok(read_u16(&r, &u16));
+    assert_ok(read_u32(&r, &u32));
+    assert_true(u8 == 1 && u16 == 0x0203 && u32 == 0x04050607);
+    assert_err(read_u8(&r, &u8), TRUNCATED);
     free(in);
 }
 
@@ -62,7 +78,7 @@ static void test_writer_stops_at_capacity(void **state) {
     uint8_t buf[6];
     struct writer w = { buf, 0, sizeof(buf) };
     assert_ok(write_u16(&w, 0x0102));
-    assert_err(write_blob(&w, SPAN_LIT("a")), TOO_BIG);
+    assert_err(write_span(&w, SPAN_LIT("abcde")), TOO_BIG);
     assert_int_equal(w.len, 2);
     assert_ok(write_u32(&w, 0x03040506));
     assert_err(write_u8(&w, 7), TOO_BIG);
@@ -82,10 +98,11 @@ static void test_decimal(void **state) {
 }
 
 int main(void) {
-    struct CMUnitTest tests[TEST_ROWS(blob_rows) + TEST_ROWS(utf8_rows) + 2];
+    struct CMUnitTest tests[TEST_ROWS(span_rows) + TEST_ROWS(utf8_rows) + 3];
     size_t count = 0;
-    TEST_ADD_ROWS(tests, count, test_read_blob, blob_rows);
+    TEST_ADD_ROWS(tests, count, test_read_span, span_rows);
     TEST_ADD_ROWS(tests, count, test_utf8, utf8_rows);
+    tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_read_integers);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_writer_stops_at_capacity);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_decimal);
     return cmocka_run_group_tests_name("bytes", tests, NULL, NULL);

@@ -147,11 +147,13 @@ static void test_all_wrong_at_once(void **state) {
     config_close(&config);
 }
 
-/* The names and defaults of the existing nodes (platform facts, section 5). */
+/* The names and defaults of the existing nodes. */
 static void test_defaults(void **state) {
     (void)state;
     struct node_config config = { 0 };
-    config_defaults(&config);
+    const char *none[] = { NULL };
+    char errors[CONFIG_ERRORS_BYTES];
+    assert_ok(config_load(&config, get_pair, none, errors));
     assert_in_range(config.workers, 1, 8);
     assert_int_equal(config.tick_s, 60);
     assert_int_equal(config.data_sync_interval_s, 10);

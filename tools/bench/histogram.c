@@ -27,13 +27,6 @@ void histogram_add(struct histogram *h, uint64_t value_us) {
     h->count++;
 }
 
-void histogram_merge(struct histogram *h, const struct histogram *from) {
-    for (size_t i = 0; i < HISTOGRAM_BUCKET_COUNT; i++) {
-        h->buckets[i] += from->buckets[i];
-    }
-    h->count += from->count;
-}
-
 uint64_t histogram_percentile(const struct histogram *h, double fraction) {
     uint64_t want = (uint64_t)(fraction * (double)h->count);
     uint64_t seen = 0;

@@ -15,7 +15,5 @@ struct histogram {
 };
 
 void histogram_add(struct histogram *h, uint64_t value_us);
-/* Adds all of `from`. */
-void histogram_merge(struct histogram *h, const struct histogram *from);
 /* The value that `fraction` (0 to 1) of all values do not exceed; 0 when empty. */
 uint64_t histogram_percentile(const struct histogram *h, double fraction);

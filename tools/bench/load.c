@@ -35,7 +35,7 @@ struct load {
     int epoll_fd;
     struct load_conn *conns;
     uint32_t open_count;
-    /* Counting runs while start_at_us <= now; a warm-up has not started it yet. */
+    /* Counting runs while started_at_us <= now; a warm-up has not started it yet. */
     bool is_counting;
     uint64_t started_at_us;
     uint64_t started_cpu_ns;

@@ -1,4 +1,4 @@
-# The libraries of design section 3, as imported targets under one spelling on both Debians.
+# The libraries, as imported targets under one spelling on both Debians.
 include_guard()
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
