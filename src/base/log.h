@@ -18,7 +18,7 @@ void log_set_level(enum log_level level);
 /* "DEBUG", "INFO", "WARNING" (or "WARN") and "ERROR". */
 RC log_parse_level(const char *name, enum log_level *out);
 
-/* LOG(WARN, "rpc.reject", "conn=%u err=%s", id, err_name(rc.err)). The area (up to the dot) becomes
+/* LOG(WARN, "rpc.conn", "conn=%u err=%s", id, err_name(rc.err)). The area (up to the dot) becomes
  * part of the logger's name. */
 #define LOG(level, event, ...) log_line(LOG_##level, event, __VA_ARGS__)
 void log_line(enum log_level level, const char *event, const char *format, ...)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What to do with a page that came (docs/replication.md, section 2.4). */
+/* What to do with a page that came (docs/replication.md, section 2.2). */
 #include <stdio.h>
 #include <string.h>
 
