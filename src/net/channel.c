@@ -122,6 +122,13 @@ void channel_answer(struct net_channel *c, struct channel_call *call, struct spa
     arena_reset(&c->arena);
 }
 
+void net_channel_keep_answer(struct net_channel *c, struct arena *out) {
+    ASSERT(c->outcome != NULL);
+    ASSERT(c->outcome->executed == NET_ANSWERED);
+    *out = c->arena;
+    arena_init(&c->arena, c->cfg.message_bytes_max);
+}
+
 static void unqueue(struct net_channel *c, struct channel_call *call) {
     DL_DELETE(c->queue, call);
     c->queue_count--;
@@ -272,12 +279,6 @@ void channel_flush(struct net_channel *c) {
         secret_wipe(call->packed, call->packed_len);
         free(call->packed);
         call->packed = NULL;
-    }
-}
-
-void net_channel_flush(struct net_channel *channel) {
-    if (channel->current != NULL && channel->current->conn != NULL) {
-        net_conn_flush(channel->current->conn);
     }
 }
 

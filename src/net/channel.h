@@ -19,6 +19,7 @@
 
 #include <protobuf-c/protobuf-c.h>
 
+#include "base/arena.h"
 #include "base/bytes.h"
 #include "base/status.h"
 #include "net/conn.h"
@@ -75,9 +76,9 @@ void net_channel_set_timeout(struct net_channel *channel, uint32_t timeout_ms);
 /* The id of the call that was started last: from 1, growing. 0 before the first, and when memory
  * was out for it (it has ended then). */
 uint64_t net_channel_last_call(const struct net_channel *channel);
-/* Sends what was called for so far now, instead of at the end of this turn of the loop: for who has
- * much to do before that. */
-void net_channel_flush(struct net_channel *channel);
+/* Inside a closure with an answer, once: gives the memory that the answer lies in, which stays then
+ * until arena_close(out). */
+void net_channel_keep_answer(struct net_channel *channel, struct arena *out);
 /* Ends a call with CANCELLED, in a later turn of the loop, and tells the server when the request
  * was sent. Calls that have ended are ignored. */
 void net_channel_cancel(struct net_channel *channel, uint64_t call_id);

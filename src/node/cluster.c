@@ -266,7 +266,9 @@ struct adoption {
 static void adopt(struct cluster *c, struct cluster_job *job) {
     const struct cluster_secret *secret = ((const struct adoption *)(const void *)job)->secret;
     const struct service_shared *shared = c->cfg.shared;
+    (void)pthread_mutex_lock(&c->keys_mutex);
     service_keys_set_master(c->keys, secret->master);
+    (void)pthread_mutex_unlock(&c->keys_mutex);
     struct store *store = service_kv_lock(shared->kv);
     if (secret->is_replaced) {
         cluster_empty_store(store);
@@ -393,6 +395,7 @@ static void free_cluster(struct cluster *c) {
     free(c->new_members);
     (void)pthread_cond_destroy(&c->changed);
     (void)pthread_mutex_destroy(&c->mutex);
+    (void)pthread_mutex_destroy(&c->keys_mutex);
     free(c);
 }
 
@@ -425,6 +428,7 @@ RC cluster_init(struct cluster **out, const struct cluster_cfg *cfg) {
     arena_init(&c->in, MESSAGE_BYTES_MAX);
     arena_init(&c->out, MESSAGE_BYTES_MAX);
     ASSERT(pthread_mutex_init(&c->mutex, NULL) == 0);
+    ASSERT(pthread_mutex_init(&c->keys_mutex, NULL) == 0);
     ASSERT(pthread_cond_init(&c->changed, NULL) == 0);
     struct rc rc = start(c);
     if (rc.err != E_OK) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the cluster's files share; not for others. Everything is the cluster thread's own, but for what
- * the mutex guards. */
+ * a mutex guards, and for a page that is merged in the pool (cluster_page.c). */
 #pragma once
 
 #include <pthread.h>
@@ -50,12 +50,17 @@ struct cluster {
     size_t peer_count; /* Those whose memory is not gone yet. */
     struct tls_config *tls;
     uint64_t members_at_ms; /* As of when the list is. */
+    struct cluster_page
+        *pages; /* That came and are not done with; the first is being dealt with. */
+    size_t page_count;
+    bool is_merging; /* In the pool, which uses scratch, and keys under their mutex. */
+    pthread_mutex_t keys_mutex;
     struct service_keys *keys;
-    struct arena in;  /* Of the answer that is being looked at. */
-    struct arena out; /* Of the request that is being made. */
     uint8_t *scratch; /* Where records are opened to see that they do. */
     size_t scratch_bytes;
-    bool is_ready; /* What the node was told last. */
+    struct arena in;  /* Of the answer that is being looked at. */
+    struct arena out; /* Of the request that is being made. */
+    bool is_ready;    /* What the node was told last. */
     char reason[REPLICA_REASON_BYTES];
     bool is_complete;               /* All data was here at the last look. */
     uint64_t snapshot_at_us;        /* When the first page was asked for; 0: all is here. */
@@ -109,6 +114,15 @@ void cluster_peers_gone(struct cluster *c);
 
 /* Does what the replica wants done now; gives when it wants to be asked again (monotonic). */
 uint64_t cluster_pump(struct cluster *c);
+/* Sends a PULL of the replica's, or tells the replica why not. */
+void cluster_pull(struct cluster *c, const struct replica_todo *todo);
+/* Tells the replica that a pull has failed. */
+void cluster_pull_failed(struct cluster *c, uint32_t ticket, bool is_starting, const char *reason);
+
+/* ---- cluster_page.c ---- */
+
+/* In the closure of a pull: takes its answer, which is dealt with when those before it are. */
+void cluster_take_page(struct peer *peer, uint32_t ticket, const Novakms__V1__PullResponse *in);
 /* The store is emptied under a new writer. Under its lock. */
 void cluster_empty_store(struct store *store);
 

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pulling: what the replica wants asked goes out, and what comes back goes in. Each answer is dealt with
- * in its closure, in short sections under the store's lock. */
+/* Asking: what the replica wants asked goes out. Digests that come back are dealt with in their closure,
+ * pages in cluster_page.c. */
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "base/log.h"
-#include "crypto/random.h"
 #include "node/cluster_internal.h"
 
 /* A page may take so long beyond the wait that was asked for. */
@@ -15,7 +13,6 @@
 #define HEARD_PER_MEMBER (REPLICA_HEARD_COUNT_MAX / REPLICA_MEMBER_COUNT_MAX)
 #define TRIES 4
 #define TODOS_MAX 1024u /* Of one look; further ones wait for the next. */
-#define MERGE_STEP_BYTES ((size_t)64 * 1024)
 /* Pages of digests of one member. */
 #define DIGEST_PAGES_MAX 128u
 
@@ -46,7 +43,7 @@ static void op_free(struct op *op) {
     free(op);
 }
 
-static void pull_failed(struct cluster *c, uint32_t ticket, bool is_starting, const char *reason) {
+void cluster_pull_failed(struct cluster *c, uint32_t ticket, bool is_starting, const char *reason) {
     const struct replica_now now = cluster_now(c);
     char plain[REPLICA_REASON_BYTES];
     cluster_plain(reason, plain, sizeof(plain));
@@ -62,132 +59,6 @@ static void digest_failed(struct cluster *c, uint32_t ticket) {
     service_kv_unlock(c->cfg.shared->kv, false);
 }
 
-/* ---- A page ---- */
-
-/* A dead record has no bytes to check: its stamp is believed to a member, as its place in the log is. */
-static bool is_forged(struct cluster *c, const struct store_remote *record) {
-    const struct service_app_keys *keys = NULL;
-    if (record->sealed.len == 0) {
-        return false;
-    }
-    return record->app_id == 0 || record->sealed.len > c->scratch_bytes ||
-           service_keys_get(c->keys, record->app_id, &keys).err != E_OK ||
-           !service_seal_is_good(&keys->seal, record, c->scratch);
-}
-
-static void check_records(struct cluster *c, struct peer_page *page) {
-    size_t used = 0;
-    for (size_t i = 0; i < page->count; i++) {
-        const struct store_remote *record = &page->records[i].remote;
-        page->records[i].is_forged = is_forged(c, record);
-        used = record->sealed.len > used ? record->sealed.len : used;
-    }
-    secret_wipe(c->scratch, used < c->scratch_bytes ? used : c->scratch_bytes);
-}
-
-/* How many of the records one section merges. */
-static size_t step_of(const struct peer_page *page, size_t from) {
-    size_t count = 0;
-    size_t bytes = 0;
-    while (from + count < page->count && count < REPLICA_MERGE_STEP && bytes < MERGE_STEP_BYTES) {
-        bytes += page->records[from + count].remote.sealed.len;
-        count++;
-    }
-    return count;
-}
-
-static void merge(struct cluster *c, uint32_t ticket, struct peer_page *page) {
-    const struct service_shared *shared = c->cfg.shared;
-    bool goes_on = true;
-    check_records(c, page);
-    for (size_t at = 0, step = 0; at < page->count && goes_on; at += step) {
-        step = step_of(page, at);
-        const struct replica_now now = cluster_now(c);
-        struct store *store = service_kv_lock(shared->kv);
-        goes_on = replica_merge(shared->replica, store, ticket, &page->page, &page->records[at],
-                                step, &now);
-        service_kv_unlock(shared->kv, false);
-    }
-    const struct replica_now now = cluster_now(c);
-    struct store *store = service_kv_lock(shared->kv);
-    replica_page_end(shared->replica, store, ticket, &page->page, &now);
-    service_kv_unlock(shared->kv, true);
-}
-
-void cluster_empty_store(struct store *store) {
-    uint8_t writer[STORE_WRITER_BYTES];
-    struct rc rc = random_bytes(writer, sizeof(writer));
-    ASSERT(rc.err == E_OK);
-    store_reset(store, writer);
-}
-
-static void begin_again(struct cluster *c, const struct peer *peer, const char *why) {
-    const struct service_shared *shared = c->cfg.shared;
-    char wallet[WALLET_TEXT_BYTES];
-    LOG(WARN, "replication.reset", "peer=%s reason=\"%s\"", wallet_format(&peer->wallet, wallet),
-        why);
-    c->is_ready = false;
-    (void)snprintf(c->reason, sizeof(c->reason), "the data is being fetched again");
-    c->cfg.reason_cb(c->cfg.ctx, c->reason);
-    const struct replica_now now = cluster_now(c);
-    struct store *store = service_kv_lock(shared->kv);
-    cluster_empty_store(store);
-    replica_restart(shared->replica, &now);
-    service_kv_unlock(shared->kv, true);
-}
-
-static RC send_pull(struct cluster *c, struct peer *peer, uint32_t ticket);
-static const char *unreachable(const struct cluster *c, const struct peer *peer);
-
-/* The next page is asked for before this one is merged, so that the member reads it meanwhile. */
-static void ask_ahead(struct cluster *c, struct peer *peer, uint32_t ticket,
-                      const struct replica_page *page) {
-    struct replica_todo todo;
-    const struct replica_now now = cluster_now(c);
-    (void)service_kv_lock(c->cfg.shared->kv);
-    bool is_wanted = replica_ahead(c->cfg.shared->replica, ticket, page, &now, &todo);
-    service_kv_unlock(c->cfg.shared->kv, false);
-    if (!is_wanted) {
-        return;
-    }
-    const char *why = unreachable(c, peer);
-    struct rc rc = why == NULL ? send_pull(c, peer, todo.ticket) : ERR(UNAVAILABLE);
-    arena_reset(&c->out);
-    if (rc.err != E_OK) {
-        pull_failed(c, todo.ticket, false, why != NULL ? why : err_text(rc.err));
-    } else {
-        net_channel_flush(peer->channel);
-    }
-}
-
-static void take_page(struct cluster *c, const struct op *op, const Novakms__V1__PullResponse *in) {
-    const struct service_shared *shared = c->cfg.shared;
-    struct peer_page page;
-    struct status status = { 0 };
-    char why[REPLICA_REASON_BYTES];
-    if (!peer_page_in(in, &c->limits, &c->in, &page, &status)) {
-        pull_failed(c, op->ticket, false, status.text);
-        return;
-    }
-    const struct replica_now now = cluster_now(c);
-    const struct store *store = service_kv_lock(shared->kv);
-    enum replica_verdict verdict =
-        replica_page_begin(shared->replica, store, op->ticket, &page.page, &now, why);
-    service_kv_unlock(shared->kv, true); /* It may acknowledge something. */
-    switch (verdict) {
-    case REPLICA_TAKE:
-        ask_ahead(c, op->peer, op->ticket, &page.page);
-        merge(c, op->ticket, &page);
-        break;
-    case REPLICA_DROP:
-        LOG_LIMITED(DEBUG, "replication.drop", "url=%s reason=\"%s\"", op->peer->url, why);
-        break;
-    case REPLICA_RESET:
-        begin_again(c, op->peer, why);
-        break;
-    }
-}
-
 /* ---- Pull ---- */
 
 /* The member itself said that it is not in service. */
@@ -199,11 +70,10 @@ static void on_pull(const Novakms__V1__PullResponse *answer, void *closure_data)
     struct op *op = closure_data;
     struct cluster *c = op->cluster;
     if (answer != NULL) {
-        take_page(c, op, answer);
-        arena_reset(&c->in);
+        cluster_take_page(op->peer, op->ticket, answer);
     } else {
         const struct net_outcome *outcome = net_channel_outcome(op->peer->channel);
-        pull_failed(c, op->ticket, says_starting(outcome), outcome->status.text);
+        cluster_pull_failed(c, op->ticket, says_starting(outcome), outcome->status.text);
     }
     op_free(op);
     cluster_soon(c);
@@ -280,17 +150,17 @@ static RC send_pull(struct cluster *c, struct peer *peer, uint32_t ticket) {
     return OK;
 }
 
-static void start_pull(struct cluster *c, const struct replica_todo *todo) {
+void cluster_pull(struct cluster *c, const struct replica_todo *todo) {
     struct peer *peer = cluster_find(c, &todo->wallet);
     const char *why = unreachable(c, peer);
     if (why != NULL) {
-        pull_failed(c, todo->ticket, false, why);
+        cluster_pull_failed(c, todo->ticket, false, why);
         return;
     }
     struct rc rc = send_pull(c, peer, todo->ticket);
     arena_reset(&c->out);
     if (rc.err != E_OK && rc.err != E_NOT_FOUND) {
-        pull_failed(c, todo->ticket, false, err_text(rc.err));
+        cluster_pull_failed(c, todo->ticket, false, err_text(rc.err));
     }
 }
 
@@ -425,7 +295,7 @@ uint64_t cluster_pump(struct cluster *c) {
         case REPLICA_IDLE:
             return todo.at_ms;
         case REPLICA_PULL:
-            start_pull(c, &todo);
+            cluster_pull(c, &todo);
             break;
         case REPLICA_DIGEST:
             start_digest(c, &todo);

@@ -23,6 +23,40 @@ static void test_one_call(void **state) {
     close_world(w);
 }
 
+struct kept {
+    struct world *world;
+    struct arena arena;
+    const Novakms__V1__GetResponse *message;
+};
+
+static void on_get_kept(const Novakms__V1__GetResponse *message, void *data) {
+    struct kept *kept = data;
+    assert_non_null(message);
+    kept->message = message;
+    net_channel_keep_answer(kept->world->channel, &kept->arena);
+}
+
+/* An answer that is kept outlives the answers after it, and the channel. */
+static void test_kept_answer(void **state) {
+    (void)state;
+    struct world *w = open_world((struct net_channel_cfg){ 0 });
+    struct kept kept = { .world = w };
+    Novakms__V1__GetRequest request = NOVAKMS__V1__GET_REQUEST__INIT;
+    request.key = (ProtobufCBinaryData){ 4, (uint8_t *)(uintptr_t) "keep" };
+    ProtobufCService *service =
+        net_channel_service(w->channel, &novakms__v1__kms_service__descriptor);
+    novakms__v1__kms_service__get(service, &request, on_get_kept, &kept);
+    RUN_UNTIL(w, kept.message != NULL);
+    struct answer later;
+    get_and_wait(w, &later, "later");
+    assert_answered(&later, "later");
+    close_world(w);
+    assert_int_equal(kept.message->value.len, 4);
+    assert_memory_equal(kept.message->value.data, "keep", 4);
+    arena_close(&kept.arena);
+    arena_close(&kept.arena); /* Twice is allowed. */
+}
+
 /* A connection takes 256 calls; the others wait, and each gets its own answer, in any order. */
 static void test_many_calls(void **state) {
     (void)state;
@@ -388,7 +422,7 @@ int main(void) {
         cmocka_unit_test(test_deadline_in_flight), cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_close_with_calls),   cmocka_unit_test(test_close_in_closure),
         cmocka_unit_test(test_call_in_closure),    cmocka_unit_test(test_ping_is_answered),
-        cmocka_unit_test(test_keepalive),
+        cmocka_unit_test(test_keepalive),          cmocka_unit_test(test_kept_answer),
     };
     size_t count = 17;
     return _cmocka_run_group_tests("channel", tests, count, NULL, NULL);
