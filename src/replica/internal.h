@@ -119,6 +119,10 @@ struct member {
     bool
         is_complete; /* In our incarnation, boots.present was pulled to the end while in service. */
 
+    uint8_t newcomer[STORE_WRITER_BYTES]; /* Its first incarnation that was given a page, while this
+                                           * node knew that none had been in service. */
+    bool has_admitted;                    /* is_complete, and it knew that of this node. */
+
     struct vector *partial; /* While this node knows nothing: what the member knew when it sent the
                              * first of these: */
     bool has_partial;       /* Records came from it that no vector joined since then covers. */
@@ -154,7 +158,8 @@ struct replica {
     uint64_t turn; /* Counts what is sent and what is heard, to know which came first. */
     bool has_members;
     bool has_secret;
-    bool is_new;
+    bool
+        is_founder; /* It made the secret in this boot, and knows who can have come into service. */
     bool has_own;
     bool in_service;
     bool is_clocked; /* start_ms is set. */
@@ -172,6 +177,8 @@ struct replica {
     uint64_t bound_ms;     /* When it was noted last. */
     uint64_t bound_unix_ms;
     uint64_t compacted_unix_ms; /* The vector was shortened up to here. */
+    bool has_shared;            /* It has given the secret away; */
+    uint64_t shared_ms;         /* first then. */
     uint8_t own[STORE_WRITER_BYTES];
     uint8_t secret_hash[REPLICA_HASH_BYTES];
     uint64_t head_block;
@@ -249,6 +256,20 @@ uint64_t known_own_hlc(const struct store_known *known, const uint8_t *writer);
 
 /* Decides whether the node has enough to serve. */
 void start_update(struct replica *r, uint64_t now_ms);
+/* From how many others in service a starting node must have all: N - W + 1 meet every set of W members
+ * that acknowledged a write, this one aside. */
+size_t start_needed_count(const struct replica *r);
+
+/* ---- newcomer.c ---- */
+
+/* Whether this incarnation, which is not in service and is given a page, is the first of its member
+ * that ever can be. */
+bool newcomer_admit(struct replica *r, struct member *m, const struct replica_state *state,
+                    uint64_t now_ms);
+/* A request or a page has come. */
+void newcomer_hear(struct replica *r, const struct member *m, const struct replica_state *state);
+/* Before those that left are forgotten. */
+void newcomer_members_changed(struct replica *r);
 
 /* ---- pull.c ---- */
 

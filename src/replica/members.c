@@ -178,6 +178,16 @@ static void note_returned(struct replica *r, struct member *m) {
     }
 }
 
+static bool has_changed(struct replica *r, const struct roster *roster) {
+    bool has_changed = roster->count != r->count;
+    for (size_t i = 0; i < roster->count && !has_changed; i++) {
+        const struct replica_member wanted = { .wallet = roster->members[i].wallet,
+                                               .url = roster->members[i].url };
+        has_changed = find_same(r, &wanted) == NULL;
+    }
+    return has_changed;
+}
+
 /* Moves what is known of those that stay; the others are left where they are, to be closed. */
 static void move_state(struct replica *r, struct roster *roster) {
     for (size_t i = 0; i < roster->count; i++) {
@@ -205,7 +215,7 @@ static void start_again(struct replica *r) {
     }
     r->in_service = false;
     r->is_clocked = false;
-    r->is_new = false;
+    r->is_founder = false;
 }
 
 /* Whoever does not stand in the registry is not waited for when vectors are shortened. */
@@ -230,6 +240,9 @@ RC replica_set_members(struct replica *r, const struct replica_member *self,
                        const struct replica_now *now) {
     AUTO(roster_close) struct roster roster = { 0 };
     TRY(roster_fill(&roster, self, members, count));
+    if (has_changed(r, &roster)) {
+        newcomer_members_changed(r);
+    }
     move_state(r, &roster);
     for (size_t i = 0; i < r->count; i++) {
         if (r->members[i].url != NULL) {

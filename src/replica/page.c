@@ -171,6 +171,7 @@ static void confirm(struct replica *r, struct member *m, const struct replica_pa
         }
     }
     member_hear(m, &page->state, now);
+    newcomer_hear(r, m, &page->state);
     m->answered_ms = now->mono_ms;
     m->is_starting = false;
 }
@@ -338,6 +339,7 @@ static bool join(struct replica *r, struct store *s, struct member *m,
     m->clean_unix_ms = page->state.unix_ms;
     m->clean_ms = now->mono_ms;
     m->is_complete = true;
+    m->has_admitted = page->newcomer;
     m->has_partial = false;
     vector_close(&m->partial);
     m->returned = (struct departed){ 0 };

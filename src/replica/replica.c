@@ -45,7 +45,8 @@ static void start_over(struct replica *r) {
     }
     r->in_service = false;
     r->is_clocked = false;
-    r->is_new = false;
+    r->is_founder = false;
+    r->has_shared = false;
     r->has_own = false;
     r->compacted_unix_ms = 0;
     r->was_away = false;
@@ -60,7 +61,7 @@ void replica_set_secret(struct replica *r, const uint8_t hash[static REPLICA_HAS
         start_over(r);
         memcpy(r->secret_hash, hash, REPLICA_HASH_BYTES);
         r->has_secret = true;
-        r->is_new = is_new;
+        r->is_founder = is_new;
     }
 }
 

@@ -86,6 +86,8 @@ RC replica_set_members(struct replica *r, const struct replica_member *self,
  * secret for this cluster just now, so that there is no data anywhere to wait for. */
 void replica_set_secret(struct replica *r, const uint8_t hash[static REPLICA_HASH_BYTES],
                         bool is_new);
+/* The secret is about to be given to another member: before it leaves. Only the first time counts. */
+void replica_note_shared(struct replica *r, const struct replica_now *now);
 /* The newest block this node has seen. */
 void replica_set_head(struct replica *r, uint64_t head_block);
 
@@ -138,6 +140,7 @@ struct replica_page {
     struct store_known floor;
     uint64_t floor_rise_count; /* Of its sender's store when floor was copied; it is not sent. */
     uint64_t last;
+    bool newcomer;
     const struct replica_heard *heard; /* As in the request. */
     size_t heard_count;
 };
@@ -310,6 +313,7 @@ struct replica_stats {
     uint64_t repair_count;
     uint64_t digest_alarm_count;     /* A difference survived its repair. */
     uint64_t durability_reset_count; /* Served without having heard enough members. */
+    uint64_t newcomer_count;         /* Members told that they never were in service. */
     uint32_t other_count;
     uint32_t reachable_count;
 };

@@ -87,6 +87,7 @@ static bool take_request(struct replica *r, const struct store *s, struct member
         return false;
     }
     hear_state(m, &q->state, now);
+    newcomer_hear(r, m, &q->state);
     m->relay_at_ms = 0;
     return true;
 }
@@ -213,5 +214,6 @@ enum replica_answer replica_serve(struct replica *r, const struct store *s,
     out->from = id_equal(q->responder_incarnation, store_writer(s)) ? q->since : 0;
     out->next = out->from;
     out->last = store_log_last(s);
+    out->newcomer = newcomer_admit(r, m, &q->state, now->mono_ms);
     return wait_or_answer(s, m, serve, now, out);
 }

@@ -4,8 +4,7 @@
 
 #include "replica/internal.h"
 
-/* N - W + 1 of the others meet every set of W members that acknowledged a write, this one aside. */
-static size_t needed_count(const struct replica *r) {
+size_t start_needed_count(const struct replica *r) {
     size_t n = r->count + 1;
     size_t w = n / 2 + 1;
     return r->count == 0 ? 0 : n - w + 1;
@@ -23,6 +22,16 @@ static size_t complete_count(const struct replica *r) {
         count += is_complete(&r->members[i]) ? 1 : 0;
     }
     return count;
+}
+
+/* Whether nobody can hold what this node must have and has not. */
+static bool has_enough(const struct replica *r) {
+    bool is_newcomer = false;
+    for (size_t i = 0; i < r->count; i++) {
+        const struct member *m = &r->members[i];
+        is_newcomer = is_newcomer || (is_complete(m) && m->has_admitted);
+    }
+    return is_newcomer || r->is_founder || complete_count(r) >= start_needed_count(r);
 }
 
 /* Whether whoever answers from service has been pulled to the end: with the others, waiting longer
@@ -45,7 +54,7 @@ void start_update(struct replica *r, uint64_t now_ms) {
         r->is_clocked = true;
         r->start_ms = now_ms;
     }
-    if (r->is_new || complete_count(r) >= needed_count(r)) {
+    if (has_enough(r)) {
         r->in_service = true;
         return;
     }
@@ -70,7 +79,7 @@ bool replica_in_service(const struct replica *r, char reason[static REPLICA_REAS
     } else {
         (void)snprintf(reason, REPLICA_REASON_BYTES,
                        "it has all data of %zu other members in service, and needs those of %zu",
-                       complete_count(r), needed_count(r));
+                       complete_count(r), start_needed_count(r));
     }
     return false;
 }

@@ -222,6 +222,7 @@ bool peer_page_in(const Novakms__V1__PullResponse *in, const struct peer_limits 
     page->more = in->more;
     page->reset = in->reset;
     page->last = in->last;
+    page->newcomer = in->newcomer;
     page->heard_count = in->n_heard;
     return known_in(in->known, (struct known_rule){ "known", limits->known_count_max }, arena,
                     &page->known, why) &&

@@ -160,6 +160,7 @@ static RC fill(const struct pull *pull, const struct reading *reading,
     out->next = page->next;
     out->more = page->more;
     out->last = page->last;
+    out->newcomer = page->newcomer;
     out->records = reading->records;
     out->n_records = reading->count;
     TRY(peer_known_out(&page->known, arena, &out->known));

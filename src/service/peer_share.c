@@ -101,6 +101,7 @@ static void answer(struct service_peer *peer, struct share_wait *wait,
     const struct service_shared *shared = peer->cfg.shared;
     const struct replica_now now = peer_now(peer);
     const struct store *store = service_kv_lock(shared->kv);
+    replica_note_shared(shared->replica, &now);
     replica_own_state(shared->replica, store, &now, &state);
     service_kv_unlock(shared->kv, false);
     Novakms__V1__FetchMasterSecretResponse out = NOVAKMS__V1__FETCH_MASTER_SECRET_RESPONSE__INIT;

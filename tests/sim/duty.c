@@ -179,6 +179,8 @@ static const char *fetch(struct world *w, struct machine *m, const struct bootst
             continue; /* Its hash is not the wanted one. */
         }
         if (bootstrap_hash_equal(&w->secret_hashes[other->secret], wanted)) {
+            const struct replica_now now = node_now(w, other);
+            replica_note_shared(other->replica, &now);
             m->pending_secret = other->secret;
             return NULL;
         }

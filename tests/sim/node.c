@@ -411,6 +411,7 @@ void node_tally(struct world *w, struct machine *m) {
     store_stats(m->store, &store);
     world_count_by(w, TALLY_DURABILITY_RESET,
                    now.durability_reset_count - last->durability_reset_count);
+    world_count_by(w, TALLY_NEWCOMER, now.newcomer_count - last->newcomer_count);
     w->durability_resets += (uint32_t)(now.durability_reset_count - last->durability_reset_count);
     world_count_by(w, TALLY_RESET_GIVEN, now.reset_given_count - last->reset_given_count);
     world_count_by(w, TALLY_RECORD_FORGED, now.forged_count - last->forged_count);

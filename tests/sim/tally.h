@@ -65,6 +65,7 @@
     X(QUORUM_KEPT, "durability: found again at the end", 300)                  \
     X(QUORUM_LOST, "durability: lost beside a durability_reset", 0)            \
     X(DURABILITY_RESET, "replica: durability_reset", 20)                       \
+    X(NEWCOMER, "replica: member let in as a newcomer", 20)                    \
     X(STARTED, "replica: came into service", 900)                              \
     X(RESET_GIVEN, "replica: RESET given", 5)                                  \
     X(RESET_TAKEN, "replica: RESET taken, state dropped", 5)                   \

@@ -1022,7 +1022,7 @@ const ProtobufCMessageDescriptor novakms__v1__peer_record__descriptor =
   (ProtobufCMessageInit) novakms__v1__peer_record__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor novakms__v1__pull_response__field_descriptors[11] =
+static const ProtobufCFieldDescriptor novakms__v1__pull_response__field_descriptors[12] =
 {
   {
     "state",
@@ -1156,6 +1156,18 @@ static const ProtobufCFieldDescriptor novakms__v1__pull_response__field_descript
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "newcomer",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Novakms__V1__PullResponse, newcomer),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned novakms__v1__pull_response__field_indices_by_name[] = {
   7,   /* field[7] = floor */
@@ -1164,6 +1176,7 @@ static const unsigned novakms__v1__pull_response__field_indices_by_name[] = {
   6,   /* field[6] = known */
   9,   /* field[9] = last */
   5,   /* field[5] = more */
+  11,   /* field[11] = newcomer */
   4,   /* field[4] = next */
   3,   /* field[3] = records */
   1,   /* field[1] = requester_incarnation */
@@ -1173,7 +1186,7 @@ static const unsigned novakms__v1__pull_response__field_indices_by_name[] = {
 static const ProtobufCIntRange novakms__v1__pull_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 11 }
+  { 0, 12 }
 };
 const ProtobufCMessageDescriptor novakms__v1__pull_response__descriptor =
 {
@@ -1183,7 +1196,7 @@ const ProtobufCMessageDescriptor novakms__v1__pull_response__descriptor =
   "Novakms__V1__PullResponse",
   "novakms.v1",
   sizeof(Novakms__V1__PullResponse),
-  11,
+  12,
   novakms__v1__pull_response__field_descriptors,
   novakms__v1__pull_response__field_indices_by_name,
   1,  novakms__v1__pull_response__number_ranges,

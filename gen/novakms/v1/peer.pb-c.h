@@ -232,10 +232,15 @@ struct  Novakms__V1__PullResponse
    */
   size_t n_heard;
   Novakms__V1__MemberIncarnation **heard;
+  /*
+   * The responder made the master secret, and knows that no incarnation of the requester's member has
+   * been in service before this one: it needs no other member's data to come into service.
+   */
+  protobuf_c_boolean newcomer;
 };
 #define NOVAKMS__V1__PULL_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&novakms__v1__pull_response__descriptor) \
-    , NULL, {0,NULL}, 0, 0,NULL, 0, 0, NULL, NULL, 0, 0, 0,NULL }
+    , NULL, {0,NULL}, 0, 0,NULL, 0, 0, NULL, NULL, 0, 0, 0,NULL, 0 }
 
 
 struct  Novakms__V1__GetDigestRequest
