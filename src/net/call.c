@@ -376,6 +376,10 @@ void net_call_set_executed(struct net_call *call) {
     call->is_executed = true;
 }
 
+bool net_call_recheck(struct net_call *call) {
+    return pass_check(call, true);
+}
+
 void net_call_on_end(struct net_call *call, void (*end_cb)(void *ctx), void *ctx) {
     call->end_cb = end_cb;
     call->end_ctx = ctx;

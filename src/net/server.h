@@ -184,6 +184,9 @@ size_t net_call_answer_bytes_max(const struct net_call *call);
 /* What the call asks for is done: from here on it is not answered with UNAVAILABLE, which says that
  * nothing was, but with UNKNOWN. For calls that answer later. */
 void net_call_set_executed(struct net_call *call);
+/* For calls that do later what they are asked for, just before it: whether the authority still lets
+ * the caller (is_recheck). False: it was answered with the reason, and must not be touched. */
+bool net_call_recheck(struct net_call *call);
 /* For calls that answer later: end_cb runs once if the call ends before its service answers it
  * (cancel, deadline, connection gone, server stopped); after it, the call must not be touched. Not
  * after an answer. One for each call; NULL takes it back. */

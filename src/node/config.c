@@ -62,7 +62,7 @@ static const struct config_row common_rows[] = {
     NUMBER("TLS_LIFETIME_SECONDS", tls_lifetime_s, "86400", 70, 86400,
            "How long a TLS credential is valid; another one is made at half of that."),
     NUMBER("READ_WAIT_MS", read_wait_ms, "1000", 0, 60000,
-           "How long a read waits for the write its caller has seen."),
+           "How long a call waits for the writes its caller has made or seen."),
     NUMBER("DRAIN_TIMEOUT_SECONDS", drain_timeout_s, "30", 0, 3600,
            "How long calls in flight may take after SIGTERM."),
     NUMBER("REGISTRY_REFRESH_SECONDS", registry_refresh_s, "10", 1, 3600,

@@ -11,8 +11,7 @@
 struct batch_get {
     struct service_worker *worker;
     struct service_call *call;
-    struct store_stamp seen; /* None once it is covered. */
-    size_t bytes_left;       /* In the answer. */
+    size_t bytes_left; /* In the answer. */
 };
 
 /* Reads one key. On NOT_FOUND and errors *status is set. */
@@ -23,14 +22,10 @@ static RC read_item(struct batch_get *batch, struct span key, Novakms__V1__Batch
         .app_id = call->caller->app_id,
         .key = key,
         .now_unix_ms = call->now_unix_ms,
-        .seen = batch->seen,
         .sealed_bytes_max = batch->bytes_left + SERVICE_SEAL_BYTES,
     };
     struct service_kv_value value = { 0 };
     struct rc rc = service_get_one(batch->worker, call, &query, &value, status);
-    if (rc.err == E_AGAIN) {
-        return rc;
-    }
     TRY(service_stamp_out(call->arena, &value.stamp, &item->stamp));
     if (rc.err == E_QUOTA) {
         status_set(status, STATUS_RESOURCE_EXHAUSTED,
@@ -58,9 +53,6 @@ static RC get_item(struct batch_get *batch, struct span key, Novakms__V1__BatchG
 static RC get_items(struct batch_get *batch, const Novakms__V1__BatchGetRequest *in,
                     Novakms__V1__BatchGetResponse *out) {
     struct arena *arena = batch->call->arena;
-    ENSURE(batch->seen.hlc == 0 || service_kv_covers(batch->worker->shared->kv, &batch->seen),
-           AGAIN);
-    batch->seen = STORE_STAMP_NONE; /* What is known stays known. */
     Novakms__V1__BatchGetItem *items = arena_take(arena, in->n_keys * sizeof(*items));
     ENSURE(items != NULL, NOMEM);
     out->items = arena_take(arena, in->n_keys * sizeof(Novakms__V1__BatchGetItem *));
@@ -77,20 +69,19 @@ enum service_outcome service_batch_get(struct service_worker *worker, struct ser
                                        const Novakms__V1__BatchGetRequest *in,
                                        Novakms__V1__BatchGetResponse *out) {
     if (!service_check_batch("keys", in->n_keys, &call->why) ||
-        !service_check_call(worker, call, in->seen, &call->seen)) {
+        !service_check_call(worker, call, in->seen, in->wrote)) {
         return SERVICE_FAILED;
+    }
+    if (!service_has_caught_up(worker, call)) {
+        return SERVICE_WAITS;
     }
     size_t overhead = in->n_keys * (GET_ITEM_BYTES + GET_ITEM_STATUS_BYTES);
     struct batch_get batch = {
         .worker = worker,
         .call = call,
-        .seen = call->may_miss ? STORE_STAMP_NONE : call->seen,
         .bytes_left = call->answer_bytes_max > overhead ? call->answer_bytes_max - overhead : 0,
     };
     struct rc rc = get_items(&batch, in, out);
-    if (rc.err == E_AGAIN) {
-        return SERVICE_WAITS;
-    }
     out->may_miss = call->may_miss;
     return rc.err == E_OK ? SERVICE_ANSWERED : service_fail_internal(call, rc);
 }
@@ -112,14 +103,14 @@ static RC put_item(struct service_worker *worker, struct service_call *call,
 }
 
 static RC put_items(struct service_worker *worker, struct service_call *call,
-                    const Novakms__V1__BatchPutRequest *in, struct store_stamp seen) {
+                    const Novakms__V1__BatchPutRequest *in) {
     size_t count = in->n_entries;
     Novakms__V1__BatchPutItem *items = arena_take(call->arena, count * sizeof(*items));
     ENSURE(items != NULL, NOMEM);
     for (size_t i = 0; i < count; i++) {
         const Novakms__V1__BatchPutEntry *entry = in->entries[i];
         const struct service_put put = { service_span(entry->key), service_span(entry->value),
-                                         entry->ttl_ms, seen };
+                                         entry->ttl_ms };
         TRY(put_item(worker, call, &put, &items[i]));
     }
     call->written.kept = items;
@@ -139,6 +130,7 @@ static RC put_answer(struct service_call *call, size_t count, const struct statu
         out->items[i] = &items[i];
     }
     out->n_items = count;
+    out->may_miss = call->may_miss;
     return OK;
 }
 
@@ -147,14 +139,17 @@ enum service_outcome service_batch_put(struct service_worker *worker, struct ser
                                        Novakms__V1__BatchPutResponse *out) {
     struct rc rc = OK;
     if (call->written.kept == NULL) {
-        struct store_stamp seen = STORE_STAMP_NONE;
         if (!service_check_batch("entries", in->n_entries, &call->why) ||
-            !service_check_call(worker, call, in->seen, &seen) ||
+            !service_check_call(worker, call, in->seen, in->wrote) ||
             !service_check_durability(worker->shared, in->durability, &call->why)) {
             return SERVICE_FAILED;
         }
+        call->is_write = true;
+        if (!service_has_caught_up(worker, call)) {
+            return SERVICE_WAITS;
+        }
         call->written.durability = in->durability;
-        rc = put_items(worker, call, in, seen);
+        rc = put_items(worker, call, in);
     }
     struct status stored = { .code = STATUS_OK };
     if (rc.err == E_OK && call->written.count > 0) {

@@ -138,25 +138,26 @@ bool service_check_batch(const char *field, size_t count, struct status *why) {
     return false;
 }
 
-bool service_check_seen(const Novakms__V1__Stamp *seen, const struct service_seen_cfg *cfg,
-                        struct store_stamp *out, struct status *why) {
+bool service_check_stamp(const char *field, const Novakms__V1__Stamp *stamp,
+                         const struct service_stamp_cfg *cfg, struct store_stamp *out,
+                         struct status *why) {
     *out = STORE_STAMP_NONE;
-    if (seen == NULL || (seen->hlc == 0 && seen->writer.len == 0)) {
+    if (stamp == NULL || (stamp->hlc == 0 && stamp->writer.len == 0)) {
         return true;
     }
-    if (seen->writer.len != STORE_WRITER_BYTES) {
-        status_set(why, STATUS_INVALID_ARGUMENT, "seen: its writer has %zu bytes; it must have %d",
-                   seen->writer.len, STORE_WRITER_BYTES);
+    if (stamp->writer.len != STORE_WRITER_BYTES) {
+        status_set(why, STATUS_INVALID_ARGUMENT, "%s: its writer has %zu bytes; it must have %d",
+                   field, stamp->writer.len, STORE_WRITER_BYTES);
         return false;
     }
-    if (store_hlc_is_future(seen->hlc, cfg->now_unix_ms, cfg->skew_max_ms)) {
+    if (store_hlc_is_future(stamp->hlc, cfg->now_unix_ms, cfg->skew_max_ms)) {
         status_set(why, STATUS_INVALID_ARGUMENT,
-                   "seen: is dated more than %" PRIu64
+                   "%s: is dated more than %" PRIu64
                    " ms (MAX_CLOCK_SKEW_MS) ahead of this node's clock",
-                   cfg->skew_max_ms);
+                   field, cfg->skew_max_ms);
         return false;
     }
-    out->hlc = seen->hlc;
-    memcpy(out->writer, seen->writer.data, STORE_WRITER_BYTES);
+    out->hlc = stamp->hlc;
+    memcpy(out->writer, stamp->writer.data, STORE_WRITER_BYTES);
     return true;
 }

@@ -25,10 +25,11 @@ bool service_check_durability(const struct service_shared *shared,
 /* 1 to SERVICE_BATCH_COUNT_MAX. */
 bool service_check_batch(const char *field, size_t count, struct status *why);
 
-struct service_seen_cfg {
+struct service_stamp_cfg {
     uint64_t now_unix_ms;
     uint64_t skew_max_ms;
 };
-/* A stamp that a caller shows; NULL is none. Fills *out. */
-bool service_check_seen(const Novakms__V1__Stamp *seen, const struct service_seen_cfg *cfg,
-                        struct store_stamp *out, struct status *why);
+/* A stamp that a caller shows in that field; NULL is none. Fills *out. */
+bool service_check_stamp(const char *field, const Novakms__V1__Stamp *stamp,
+                         const struct service_stamp_cfg *cfg, struct store_stamp *out,
+                         struct status *why);

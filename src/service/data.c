@@ -28,8 +28,8 @@ RC service_stamp_out(struct arena *arena, const struct store_stamp *stamp,
 }
 
 /* Why the store refused a write. */
-static void explain_refusal(const struct service_worker *worker, enum store_refusal refusal,
-                            struct status *why) {
+static void explain_refusal(const struct service_worker *worker, const struct service_call *call,
+                            enum store_refusal refusal, struct status *why) {
     const struct store_cfg *cfg = service_kv_cfg(worker->shared->kv);
     switch (refusal) {
     case STORE_REFUSED_APP_BYTES:
@@ -55,8 +55,9 @@ static void explain_refusal(const struct service_worker *worker, enum store_refu
         break;
     case STORE_REFUSED_SEEN:
         status_set(why, STATUS_INVALID_ARGUMENT,
-                   "seen: is dated more than %" PRIu64
+                   "%s: is dated more than %" PRIu64
                    " ms (MAX_CLOCK_SKEW_MS) ahead of this node's clock",
+                   service_shown_max(&call->shown) == &call->shown.wrote ? "wrote" : "seen",
                    cfg->clock_skew_ms);
         break;
     case STORE_REFUSED_CLOCK:
@@ -108,7 +109,7 @@ bool service_put_one(struct service_worker *worker, struct service_call *call,
         .key = put->key,
         .ttl_ms = put->ttl_ms,
         .now_unix_ms = call->now_unix_ms,
-        .seen = put->seen,
+        .seen = *service_shown_max(&call->shown),
     };
     struct rc rc = seal_value(worker, call, put->key, put->value, &write.sealed);
     if (rc.err != E_OK) {
@@ -119,7 +120,7 @@ bool service_put_one(struct service_worker *worker, struct service_call *call,
     struct store_written written = { 0 };
     rc = service_kv_put(worker->shared->kv, &write, &written);
     if (rc.err != E_OK) {
-        explain_refusal(worker, written.refusal, why);
+        explain_refusal(worker, call, written.refusal, why);
         return false;
     }
     *stamp = written.stamp;
@@ -127,16 +128,22 @@ bool service_put_one(struct service_worker *worker, struct service_call *call,
 }
 
 bool service_check_call(const struct service_worker *worker, struct service_call *call,
-                        const Novakms__V1__Stamp *seen, struct store_stamp *out) {
+                        const Novakms__V1__Stamp *seen, const Novakms__V1__Stamp *wrote) {
     if (call->caller->app_id == 0) {
         (void)service_fail_internal(call, ERR(DENIED));
         return false;
     }
-    const struct service_seen_cfg cfg = {
+    const struct service_stamp_cfg cfg = {
         .now_unix_ms = call->now_unix_ms,
         .skew_max_ms = service_kv_cfg(worker->shared->kv)->clock_skew_ms,
     };
-    return service_check_seen(seen, &cfg, out, &call->why);
+    return service_check_stamp("seen", seen, &cfg, &call->shown.seen, &call->why) &&
+           service_check_stamp("wrote", wrote, &cfg, &call->shown.wrote, &call->why);
+}
+
+bool service_has_caught_up(const struct service_worker *worker, const struct service_call *call) {
+    /* What is known stays known, so the lock may be left before the call goes on. */
+    return call->may_miss || service_kv_covers(worker->shared->kv, &call->shown);
 }
 
 enum service_outcome service_settle(struct service_worker *worker, struct service_call *call) {
@@ -171,72 +178,96 @@ void service_note_written(struct service_call *call, const struct store_stamp *s
     }
 }
 
-static bool put_now(struct service_worker *worker, struct service_call *call,
-                    const Novakms__V1__PutRequest *in) {
-    struct service_put put = { service_span(in->key), service_span(in->value), in->ttl_ms,
-                               STORE_STAMP_NONE };
+/* Before the wait for what the caller showed, and again after it. */
+static bool check_put(const struct service_worker *worker, struct service_call *call,
+                      const Novakms__V1__PutRequest *in) {
     struct status *why = &call->why;
+    return service_check_key(service_span(in->key), why) &&
+           service_check_value(service_span(in->value), worker->shared->value_bytes_max, why) &&
+           service_check_ttl(in->ttl_ms, why) &&
+           service_check_call(worker, call, in->seen, in->wrote) &&
+           service_check_durability(worker->shared, in->durability, why);
+}
+
+static enum service_outcome put_now(struct service_worker *worker, struct service_call *call,
+                                    const Novakms__V1__PutRequest *in) {
+    const struct service_put put = { service_span(in->key), service_span(in->value), in->ttl_ms };
     struct store_stamp stamp = STORE_STAMP_NONE;
-    bool done = service_check_key(put.key, why) &&
-                service_check_value(put.value, worker->shared->value_bytes_max, why) &&
-                service_check_ttl(put.ttl_ms, why) &&
-                service_check_call(worker, call, in->seen, &put.seen) &&
-                service_check_durability(worker->shared, in->durability, why) &&
-                service_put_one(worker, call, &put, &stamp, why);
-    if (done) {
-        call->written.durability = in->durability;
-        service_note_written(call, &stamp);
+    call->is_write = true;
+    if (!check_put(worker, call, in)) {
+        return SERVICE_FAILED;
     }
-    return done;
+    if (!service_has_caught_up(worker, call)) {
+        return SERVICE_WAITS;
+    }
+    if (!service_put_one(worker, call, &put, &stamp, &call->why)) {
+        return SERVICE_FAILED;
+    }
+    call->written.durability = in->durability;
+    service_note_written(call, &stamp);
+    return SERVICE_ANSWERED;
 }
 
 enum service_outcome service_put(struct service_worker *worker, struct service_call *call,
                                  const Novakms__V1__PutRequest *in, Novakms__V1__PutResponse *out) {
-    if (call->written.count == 0 && !put_now(worker, call, in)) {
-        return SERVICE_FAILED;
+    enum service_outcome outcome = SERVICE_ANSWERED;
+    if (call->written.count == 0) {
+        outcome = put_now(worker, call, in);
     }
-    enum service_outcome outcome = service_settle(worker, call);
+    if (outcome == SERVICE_ANSWERED) {
+        outcome = service_settle(worker, call);
+    }
     if (outcome != SERVICE_ANSWERED) {
         return outcome;
     }
+    out->may_miss = call->may_miss;
     struct rc rc = service_stamp_out(call->arena, &call->written.stamp, &out->stamp);
     return rc.err == E_OK ? SERVICE_ANSWERED : service_fail_internal(call, rc);
 }
 
-static bool delete_now(struct service_worker *worker, struct service_call *call,
-                       const Novakms__V1__DeleteRequest *in) {
-    struct store_write write = {
+static enum service_outcome delete_now(struct service_worker *worker, struct service_call *call,
+                                       const Novakms__V1__DeleteRequest *in) {
+    call->is_write = true;
+    if (!service_check_key(service_span(in->key), &call->why) ||
+        !service_check_call(worker, call, in->seen, in->wrote) ||
+        !service_check_durability(worker->shared, in->durability, &call->why)) {
+        return SERVICE_FAILED;
+    }
+    if (!service_has_caught_up(worker, call)) {
+        return SERVICE_WAITS;
+    }
+    const struct store_write write = {
         .app_id = call->caller->app_id,
         .key = service_span(in->key),
         .now_unix_ms = call->now_unix_ms,
+        .seen = *service_shown_max(&call->shown),
     };
-    if (!service_check_key(write.key, &call->why) ||
-        !service_check_call(worker, call, in->seen, &write.seen) ||
-        !service_check_durability(worker->shared, in->durability, &call->why)) {
-        return false;
-    }
     struct store_written written = { 0 };
     struct rc rc = service_kv_delete(worker->shared->kv, &write, &written);
     if (rc.err != E_OK) {
-        explain_refusal(worker, written.refusal, &call->why);
-        return false;
+        explain_refusal(worker, call, written.refusal, &call->why);
+        return SERVICE_FAILED;
     }
     call->written.durability = in->durability;
     call->written.existed = written.existed;
     service_note_written(call, &written.stamp);
-    return true;
+    return SERVICE_ANSWERED;
 }
 
 enum service_outcome service_delete(struct service_worker *worker, struct service_call *call,
                                     const Novakms__V1__DeleteRequest *in,
                                     Novakms__V1__DeleteResponse *out) {
-    if (call->written.count == 0 && !delete_now(worker, call, in)) {
-        return SERVICE_FAILED;
+    enum service_outcome outcome = SERVICE_ANSWERED;
+    if (call->written.count == 0) {
+        outcome = delete_now(worker, call, in);
     }
-    enum service_outcome outcome = service_settle(worker, call);
+    if (outcome == SERVICE_ANSWERED) {
+        outcome = service_settle(worker, call);
+    }
     if (outcome != SERVICE_ANSWERED) {
         return outcome;
     }
+    out->may_miss = call->may_miss;
     out->existed = call->written.existed;
     struct rc rc = service_stamp_out(call->arena, &call->written.stamp, &out->stamp);
     return rc.err == E_OK ? SERVICE_ANSWERED : service_fail_internal(call, rc);
@@ -291,10 +322,10 @@ enum service_outcome service_get(struct service_worker *worker, struct service_c
         .sealed_bytes_max = SIZE_MAX,
     };
     if (!service_check_key(query.key, &call->why) ||
-        !service_check_call(worker, call, in->seen, &call->seen)) {
+        !service_check_call(worker, call, in->seen, in->wrote)) {
         return SERVICE_FAILED;
     }
-    query.seen = call->may_miss ? STORE_STAMP_NONE : call->seen;
+    query.shown = call->may_miss ? (struct service_shown){ 0 } : call->shown;
     struct service_kv_value value = { 0 };
     struct rc rc = service_get_one(worker, call, &query, &value, &call->why);
     if (rc.err == E_AGAIN) {
@@ -390,10 +421,10 @@ enum service_outcome service_list(struct service_worker *worker, struct service_
         .now_unix_ms = call->now_unix_ms,
     };
     if (!list_range(worker, call, in, &range) ||
-        !service_check_call(worker, call, in->seen, &call->seen)) {
+        !service_check_call(worker, call, in->seen, in->wrote)) {
         return SERVICE_FAILED;
     }
-    range.seen = call->may_miss ? STORE_STAMP_NONE : call->seen;
+    range.shown = call->may_miss ? (struct service_shown){ 0 } : call->shown;
     struct service_kv_page page = { 0 };
     struct rc rc = service_kv_list(worker->shared->kv, &range, call->arena, &page);
     if (rc.err == E_AGAIN) {

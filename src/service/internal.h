@@ -21,7 +21,6 @@ struct service_put {
     struct span key;
     struct span value;
     uint64_t ttl_ms;
-    struct store_stamp seen;
 };
 bool service_put_one(struct service_worker *worker, struct service_call *call,
                      const struct service_put *put, struct store_stamp *stamp, struct status *why);
@@ -31,7 +30,7 @@ void service_note_written(struct service_call *call, const struct store_stamp *s
 /* Whether the call's writes may be answered: ANSWERED; WAITS; or FAILED, when the wait is over. */
 enum service_outcome service_settle(struct service_worker *worker, struct service_call *call);
 
-/* One get, opened in place: service_plain gives the value. OK; AGAIN when `seen` is not covered; QUOTA
+/* One get, opened in place: service_plain gives the value. OK; AGAIN when `shown` is not covered; QUOTA
  * when it is longer than the query allows; NOT_FOUND with value->stamp; else *why is set, with
  * DENIED. */
 RC service_get_one(struct service_worker *worker, struct service_call *call,
@@ -43,7 +42,9 @@ static inline ProtobufCBinaryData service_plain(const struct service_kv_value *v
                                   value->sealed + XAES_NONCE_BYTES };
 }
 
-/* What every data call begins with: the caller's app id is none of the reserved, and service_check_seen
- * with this node's clock and skew. */
+/* What every data call begins with: the caller's app id is none of the reserved, and its stamps are
+ * well formed by this node's clock and skew. Fills call->shown. */
 bool service_check_call(const struct service_worker *worker, struct service_call *call,
-                        const Novakms__V1__Stamp *seen, struct store_stamp *out);
+                        const Novakms__V1__Stamp *seen, const Novakms__V1__Stamp *wrote);
+/* Whether this node knows of what the caller showed, or has waited for it long enough. */
+bool service_has_caught_up(const struct service_worker *worker, const struct service_call *call);

@@ -24,11 +24,12 @@ struct run {
     void (*run)(struct run *run);
     bool may_miss;
     bool is_over;
-    struct store_stamp seen;
+    uint64_t app_id; /* When it began to wait. */
+    struct service_shown shown;
     struct service_written written;
 };
 
-static void park(struct run *run, const struct service_call *call);
+static bool park(struct run *run, const struct service_call *call);
 
 static void fill_call(const struct run *run, struct service_call *call) {
     const struct service_clock *clock = run->kms->worker.shared->clock;
@@ -40,7 +41,8 @@ static void fill_call(const struct run *run, struct service_call *call) {
     call->is_over = run->is_over;
     call->written = run->written;
     call->stamp = STORE_STAMP_NONE;
-    call->seen = STORE_STAMP_NONE;
+    call->shown = (struct service_shown){ 0 };
+    call->is_write = false;
 }
 
 /* What only the node's operator can mend goes into the log too. */
@@ -62,33 +64,42 @@ static void fail(const struct run *run, const struct service_call *call) {
     net_call_fail(run->call, &call->why, &details);
 }
 
-/* For each method: run_<name> calls it and ends the call, and stub_<name> is what the generated
- * service calls. */
-#define METHOD(name, request, response, response_name)                                          \
-    static void run_##name(struct run *run) {                                                   \
-        struct service_call call;                                                               \
-        Novakms__V1__##response out;                                                            \
-        novakms__v1__##response_name##__init(&out);                                             \
-        fill_call(run, &call);                                                                  \
-        enum service_outcome outcome = service_##name(&run->kms->worker, &call, run->in, &out); \
-        if (outcome == SERVICE_ANSWERED) {                                                      \
-            run->closure(&out.base, run->call);                                                 \
-        } else if (outcome == SERVICE_FAILED) {                                                 \
-            fail(run, &call);                                                                   \
-        } else {                                                                                \
-            park(run, &call);                                                                   \
-        }                                                                                       \
-    }                                                                                           \
-    static void stub_##name(Novakms__V1__KmsService_Service *service,                           \
-                            const Novakms__V1__##request *in,                                   \
-                            Novakms__V1__##response##_Closure closure, void *closure_data) {    \
-        struct run run = { .kms = (struct service_kms *)service,                                \
-                           .call = net_call_from(closure_data),                                 \
-                           .method = #name,                                                     \
-                           .in = in,                                                            \
-                           .closure = (ProtobufCClosure)closure,                                \
-                           .run = run_##name };                                                 \
-        run_##name(&run);                                                                       \
+static void answer(const struct run *run, const struct service_call *call,
+                   const ProtobufCMessage *out) {
+    if (call->written.count > 0) {
+        net_call_set_executed(run->call);
+    }
+    run->closure(out, run->call);
+}
+
+/* For each method: run_<name> calls it and ends the call, or parks it; a call that cannot be parked
+ * goes on at once. stub_<name> is what the generated service calls. */
+#define METHOD(name, request, response, response_name)                                       \
+    static void run_##name(struct run *run) {                                                \
+        struct service_call call;                                                            \
+        Novakms__V1__##response out;                                                         \
+        enum service_outcome outcome = SERVICE_WAITS;                                        \
+        do {                                                                                 \
+            novakms__v1__##response_name##__init(&out);                                      \
+            fill_call(run, &call);                                                           \
+            outcome = service_##name(&run->kms->worker, &call, run->in, &out);               \
+        } while (outcome == SERVICE_WAITS && !park(run, &call));                             \
+        if (outcome == SERVICE_ANSWERED) {                                                   \
+            answer(run, &call, &out.base);                                                   \
+        } else if (outcome == SERVICE_FAILED) {                                              \
+            fail(run, &call);                                                                \
+        }                                                                                    \
+    }                                                                                        \
+    static void stub_##name(Novakms__V1__KmsService_Service *service,                        \
+                            const Novakms__V1__##request *in,                                \
+                            Novakms__V1__##response##_Closure closure, void *closure_data) { \
+        struct run run = { .kms = (struct service_kms *)service,                             \
+                           .call = net_call_from(closure_data),                              \
+                           .method = #name,                                                  \
+                           .in = in,                                                         \
+                           .closure = (ProtobufCClosure)closure,                             \
+                           .run = run_##name };                                              \
+        run_##name(&run);                                                                    \
     }
 SERVICE_METHOD_MAP(METHOD)
 #undef METHOD
@@ -99,8 +110,8 @@ static const struct run *run_of(const struct service_wait *wait) {
     return (const struct run *)(const void *)wait;
 }
 
-static bool knows_seen(const struct service_wait *wait, const struct store *store) {
-    return store_covers(store, &run_of(wait)->seen);
+static bool knows_shown(const struct service_wait *wait, const struct store *store) {
+    return service_shown_is_known(&run_of(wait)->shown, store);
 }
 
 static bool has_acks(const struct service_wait *wait, const struct store *store) {
@@ -110,6 +121,22 @@ static bool has_acks(const struct service_wait *wait, const struct store *store)
     return service_is_durable(run->kms->worker.shared->replica, &run->written, &ack_count);
 }
 
+/* A call that waited before it did anything: its caller is judged by what the registry says now, and
+ * never does in one app what it asked for in another. False: the call has ended. */
+static bool may_go_on(const struct run *run) {
+    if (!net_call_recheck(run->call)) {
+        return false;
+    }
+    const struct service_caller *caller = net_call_context(run->call);
+    if (caller->app_id == run->app_id) {
+        return true;
+    }
+    struct status why;
+    status_set(&why, STATUS_ABORTED, "the wallet's app changed during the call; try again");
+    net_call_fail(run->call, &why, NULL);
+    return false;
+}
+
 static void resume_cb(struct service_wait *wait, bool is_due) {
     struct run *run = (struct run *)(void *)wait;
     const struct service_written *written = &run->written;
@@ -117,53 +144,69 @@ static void resume_cb(struct service_wait *wait, bool is_due) {
         run->is_over = true;
         service_durability_count(run->kms->worker.shared->durability_stats,
                                  uv_now(run->kms->cfg.loop) - written->at_ms, is_due);
-    } else {
+    } else if (may_go_on(run)) {
         run->may_miss = !is_due;
+    } else {
+        return;
     }
     run->run(run);
 }
 
-/* The wait is over before its call is: the answer must arrive in time. */
-static uint64_t until_of(const struct run *run, uint64_t now_ms) {
-    if (run->written.count == 0) {
-        return now_ms + run->kms->worker.shared->read_wait_ms;
-    }
+static uint64_t left_ms_of(const struct run *run, uint64_t now_ms) {
     uint64_t deadline_at_ms = net_call_deadline_at_ms(run->call);
-    uint64_t left_ms = deadline_at_ms > now_ms ? deadline_at_ms - now_ms : 0;
+    return deadline_at_ms > now_ms ? deadline_at_ms - now_ms : 0;
+}
+
+/* The wait for what the caller showed. A write keeps half of its time for being made and
+ * acknowledged: it must not fail for what it can go without. */
+static uint64_t until_known(const struct run *run, bool is_write, uint64_t now_ms) {
+    uint64_t wait_ms = run->kms->worker.shared->read_wait_ms;
+    uint64_t half_ms = left_ms_of(run, now_ms) / 2;
+    return now_ms + (is_write && half_ms < wait_ms ? half_ms : wait_ms);
+}
+
+/* The wait for acknowledgements is over before its call is: the answer must arrive in time. */
+static uint64_t until_acknowledged(const struct run *run, uint64_t now_ms) {
+    uint64_t left_ms = left_ms_of(run, now_ms);
     uint64_t margin_ms = left_ms / 10;
     margin_ms = margin_ms < SERVICE_ANSWER_MARGIN_MIN_MS ? SERVICE_ANSWER_MARGIN_MIN_MS : margin_ms;
     margin_ms = margin_ms > SERVICE_ANSWER_MARGIN_MAX_MS ? SERVICE_ANSWER_MARGIN_MAX_MS : margin_ms;
     return now_ms + (left_ms > margin_ms ? left_ms - margin_ms : 0);
 }
 
-static void park(struct run *run, const struct service_call *call) {
+/* False: it does not wait, and the method must be called again; it will not wait for the same. A write
+ * may wait twice: for what its caller showed, then for acknowledgements. */
+static bool park(struct run *run, const struct service_call *call) {
     struct service_kms *kms = run->kms;
     uint64_t now_ms = uv_now(kms->cfg.loop);
+    bool is_written = call->written.count > 0;
     run->written = call->written;
     run->written.at_ms = now_ms;
-    uint64_t until_ms = until_of(run, now_ms);
+    uint64_t until_ms =
+        is_written ? until_acknowledged(run, now_ms) : until_known(run, call->is_write, now_ms);
     struct run *parked = NULL;
     if (until_ms > now_ms && service_waits_has_room(&kms->waits)) {
         parked = arena_take(net_call_arena(run->call), sizeof(*parked));
     }
     if (parked == NULL) {
-        run->may_miss = run->written.count == 0;
-        run->is_over = true;
-        run->run(run); /* Cannot come back here: no method waits any more. */
-        return;
+        run->may_miss = run->may_miss || !is_written;
+        run->is_over = is_written;
+        return false;
     }
     *parked = *run;
-    parked->seen = call->seen;
+    parked->app_id = call->caller->app_id;
+    parked->shown = call->shown;
     parked->wait = (struct service_wait){
         .call = run->call,
         .until_ms = until_ms,
-        .is_due = run->written.count > 0 ? has_acks : knows_seen,
+        .is_due = is_written ? has_acks : knows_shown,
         .resume = resume_cb,
     };
-    if (run->written.count > 0) {
+    if (is_written) {
         net_call_set_executed(run->call);
     }
     service_waits_add(&kms->waits, &parked->wait);
+    return true;
 }
 
 /* ---- Life ---- */

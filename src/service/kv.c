@@ -97,10 +97,18 @@ RC service_kv_delete(struct service_kv *kv, const struct store_write *w,
     return rc;
 }
 
+bool service_shown_is_known(const struct service_shown *shown, const struct store *store) {
+    /* A caller's own write is mostly the greatest stamp too: one look then. */
+    return store_covers(store, &shown->seen) &&
+           (store_stamp_is_none(&shown->wrote) ||
+            store_stamp_compare(&shown->wrote, &shown->seen) == 0 ||
+            store_covers(store, &shown->wrote));
+}
+
 /* Under the lock. TOO_BIG when the value wants more than *room bytes: *room says how many. */
 static RC copy_value(struct service_kv *kv, const struct service_kv_query *query,
                      struct arena *arena, size_t *room, struct service_kv_value *out) {
-    ENSURE(store_covers(kv->store, &query->seen), AGAIN);
+    ENSURE(service_shown_is_known(&query->shown, kv->store), AGAIN);
     struct store_record record = { 0 };
     struct rc rc = store_get(kv->store, query->app_id, query->key, query->now_unix_ms, &record);
     out->stamp = record.stamp;
@@ -155,7 +163,7 @@ static RC list_step(struct service_kv *kv, const struct service_kv_range *range,
         .limit = left < SERVICE_KV_LIST_STEP ? left : SERVICE_KV_LIST_STEP,
     };
     struct store_page got = { 0 };
-    ENSURE(store_covers(kv->store, &range->seen), AGAIN);
+    ENSURE(service_shown_is_known(&range->shown, kv->store), AGAIN);
     TRY(store_list(kv->store, &step, records, &got));
     for (size_t i = 0; i < got.count; i++) {
         struct service_kv_entry *entry = &page->entries[page->count];
@@ -192,9 +200,12 @@ RC service_kv_list(struct service_kv *kv, const struct service_kv_range *range, 
     return OK;
 }
 
-bool service_kv_covers(struct service_kv *kv, const struct store_stamp *stamp) {
+bool service_kv_covers(struct service_kv *kv, const struct service_shown *shown) {
+    if (store_stamp_is_none(service_shown_max(shown))) {
+        return true;
+    }
     lock(kv);
-    bool covers = store_covers(kv->store, stamp);
+    bool covers = service_shown_is_known(shown, kv->store);
     unlock(kv);
     return covers;
 }

@@ -30,12 +30,26 @@ void service_kv_unlock(struct service_kv *kv, bool changed);
 RC service_kv_put(struct service_kv *kv, const struct store_write *w, struct store_written *out);
 RC service_kv_delete(struct service_kv *kv, const struct store_write *w, struct store_written *out);
 
+/* What a caller shows of what it has done; each may be none. One stamp would not do for both: who
+ * knows of the greatest may not have heard of the caller's own write, if that was made elsewhere. */
+struct service_shown {
+    struct store_stamp seen;  /* The greatest that it has seen. */
+    struct store_stamp wrote; /* That of its own latest write. */
+};
+
+/* Whether the store covers both. The caller holds the lock. */
+bool service_shown_is_known(const struct service_shown *shown, const struct store *store);
+/* The greater of the two. */
+static inline const struct store_stamp *service_shown_max(const struct service_shown *shown) {
+    return store_stamp_compare(&shown->wrote, &shown->seen) > 0 ? &shown->wrote : &shown->seen;
+}
+
 struct service_kv_query {
     uint64_t app_id;
     struct span key;
     uint64_t now_unix_ms;
-    struct store_stamp seen; /* The read must know of it. None: it always does. */
-    size_t sealed_bytes_max; /* A longer value is not copied. */
+    struct service_shown shown; /* The read must know of it. */
+    size_t sealed_bytes_max;    /* A longer value is not copied. */
 };
 
 struct service_kv_value {
@@ -45,7 +59,7 @@ struct service_kv_value {
     uint64_t expires_unix_ms;
 };
 
-/* Copies a live value into the arena. AGAIN when `seen` is not covered yet, NOT_FOUND,
+/* Copies a live value into the arena. AGAIN when `shown` is not covered yet, NOT_FOUND,
  * QUOTA over sealed_bytes_max (sealed_len and stamp are set), NOMEM. */
 RC service_kv_get(struct service_kv *kv, const struct service_kv_query *query, struct arena *arena,
                   struct service_kv_value *out);
@@ -56,7 +70,7 @@ struct service_kv_range {
     struct span after;
     uint64_t now_unix_ms;
     uint32_t limit;
-    struct store_stamp seen;
+    struct service_shown shown;
 };
 
 struct service_kv_entry {
@@ -74,13 +88,13 @@ struct service_kv_page {
     struct span next_after; /* In the arena. */
 };
 
-/* Copies one page of live keys into the arena. AGAIN when `seen` is not covered yet, INVALID as
+/* Copies one page of live keys into the arena. AGAIN when `shown` is not covered yet, INVALID as
  * store_list, NOMEM. */
 RC service_kv_list(struct service_kv *kv, const struct service_kv_range *range, struct arena *arena,
                    struct service_kv_page *out);
 
-/* Whether this node knows of the write with that stamp. */
-bool service_kv_covers(struct service_kv *kv, const struct store_stamp *stamp);
+/* Whether this node knows of what the caller shows. */
+bool service_kv_covers(struct service_kv *kv, const struct service_shown *shown);
 
 /* changed(ctx) runs after what the store knows may have grown, on the thread that made it grow and
  * outside the lock: it must only signal, and be quick when nobody waits. Listeners are added before

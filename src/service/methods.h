@@ -55,9 +55,9 @@ struct service_caller {
 enum service_outcome {
     SERVICE_ANSWERED, /* The response is filled; its parts are in the arena. */
     SERVICE_FAILED,   /* why is set. */
-    SERVICE_WAITS, /* Call again when this node knows of `seen`, or with may_miss set when the wait
-                         is over. When written.count is set: when enough members have acknowledged
-                         it (service_is_durable), or with is_over set. */
+    SERVICE_WAITS,    /* Call again when this node knows of what is shown, or with may_miss set when
+                         the wait is over. When written.count is set: when enough members have
+                         acknowledged it (service_is_durable), or with is_over set. */
 };
 
 struct service_call {
@@ -65,12 +65,13 @@ struct service_call {
     struct arena *arena;                 /* Lent; lives until the answer was sent. */
     uint64_t now_unix_ms;
     size_t answer_bytes_max; /* Of the packed response. */
-    bool may_miss;           /* The wait for `seen` is over: answer all the same, and say so. */
-    bool is_over;            /* The wait for acknowledgements is over. */
+    bool may_miss; /* The wait for what is shown is over: go on all the same, and say so. */
+    bool is_over;  /* The wait for acknowledgements is over. */
     /* Out. */
     struct status why;
-    struct store_stamp stamp; /* Of the delete that NOT_FOUND read, or none. */
-    struct store_stamp seen;  /* What SERVICE_WAITS waits for. */
+    struct store_stamp stamp;   /* Of the delete that NOT_FOUND read, or none. */
+    struct service_shown shown; /* What SERVICE_WAITS waits for, */
+    bool is_write;              /* before it writes. */
     /* In and out: what the call has written. It is not written again when the call goes on. */
     struct service_written written;
 };

@@ -215,14 +215,17 @@ def future_stamp(ahead_ms):
     return frame_pb.Stamp(hlc=(int(time.time() * 1000) + ahead_ms) << 16, writer=b"\7" * 16)
 
 
-def test_a_write_is_stamped_after_what_its_caller_has_seen(kms):
-    seen = future_stamp(2000)
-    for call in (lambda s: kms.call("Put", key=b"s", value=b"v", seen=s).stamp,
-                 lambda s: kms.call("Delete", key=b"s", seen=s).stamp,
-                 lambda s: kms.call("BatchPut", entries=[{"key": b"s"}], seen=s).items[0].stamp):
-        stamp = call(seen)
-        assert stamp_order(stamp) > stamp_order(seen)
-        seen = stamp
+@pytest.mark.parametrize("field", ["seen", "wrote"])
+def test_a_write_is_stamped_after_what_its_caller_shows(kms, field):
+    """The first is of a writer that this node never hears of: it waits, and says so."""
+    shown, may_miss = future_stamp(2000), True
+    for method, arguments in (("Put", {"key": b"s", "value": b"v"}), ("Delete", {"key": b"s"}),
+                              ("BatchPut", {"entries": [{"key": b"s"}]})):
+        answer = kms.call(method, **arguments, **{field: shown})
+        stamp = answer.items[0].stamp if method == "BatchPut" else answer.stamp
+        assert stamp_order(stamp) > stamp_order(shown)
+        assert answer.may_miss == may_miss
+        shown, may_miss = stamp, False
 
 
 def test_a_read_of_what_this_node_wrote_misses_nothing(kms):
@@ -238,6 +241,8 @@ def test_a_read_after_a_lost_write_says_so(kms):
     assert kms.call("Get", key=b"lost", seen=unknown).may_miss
     assert kms.call("List", prefix=b"lost", seen=unknown).may_miss
     assert kms.call("BatchGet", keys=[b"lost"], seen=unknown).may_miss
+    known = kms.call("Put", key=b"other", value=b"v").stamp
+    assert kms.call("Get", key=b"lost", seen=known, wrote=unknown).may_miss
     with pytest.raises(harness.CallError) as error:
         kms.call("Get", key=b"lost and never there", seen=unknown)
     assert error.value.code == NOT_FOUND and error.value.details.may_miss
@@ -259,21 +264,23 @@ def test_a_waiting_read_keeps_its_deadline(kms):
     assert error.value.code in (NOT_FOUND, DEADLINE_EXCEEDED)
 
 
-def test_a_stamp_from_the_future_is_refused(kms):
+@pytest.mark.parametrize("field", ["seen", "wrote"])
+def test_a_stamp_from_the_future_is_refused(kms, field):
     far = future_stamp(3600000)
     for method, arguments in (("Put", {"key": b"k"}), ("Get", {"key": b"k"}),
                               ("Delete", {"key": b"k"}), ("List", {}),
                               ("BatchGet", {"keys": [b"k"]}),
                               ("BatchPut", {"entries": [{"key": b"k"}]})):
-        with fails(INVALID_ARGUMENT, "seen"):
-            kms.call(method, seen=far, **arguments)
+        with fails(INVALID_ARGUMENT, field + ": "):
+            kms.call(method, **arguments, **{field: far})
 
 
+@pytest.mark.parametrize("field", ["seen", "wrote"])
 @pytest.mark.parametrize("writer", [b"", b"x" * 15, b"x" * 17], ids=len)
-def test_a_malformed_stamp_is_refused(kms, writer):
+def test_a_malformed_stamp_is_refused(kms, writer, field):
     stamp = frame_pb.Stamp(hlc=int(time.time() * 1000) << 16, writer=writer)
-    with fails(INVALID_ARGUMENT, "seen"):
-        kms.call("Get", key=b"k", seen=stamp)
+    with fails(INVALID_ARGUMENT, field + ": "):
+        kms.call("Get", key=b"k", **{field: stamp})
 
 
 # --- List --------------------------------------------------------------------------------------------

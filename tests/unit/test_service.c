@@ -193,7 +193,7 @@ static void test_kv_section(void **state) {
     (void)service_kv_lock(f.shared.kv);
     service_kv_unlock(f.shared.kv, true);
     assert_int_equal(count, 2);
-    assert_false(service_kv_covers(f.shared.kv, &written.stamp));
+    assert_false(service_kv_covers(f.shared.kv, &(struct service_shown){ .seen = written.stamp }));
     for (size_t i = 1; i < SERVICE_KV_LISTENER_COUNT_MAX; i++) {
         assert_ok(service_kv_listen(f.shared.kv, count_cb, &count));
     }
@@ -232,13 +232,13 @@ static void test_blank(void **state) {
     free(text);
 }
 
-static struct seen_row {
+static struct stamp_row {
     const char *name;
     uint64_t hlc;
     size_t writer_len;
     enum status_code want;
     bool is_none;
-} seen_rows[] = {
+} stamp_rows[] = {
     { "absent", 0, 0, STATUS_OK, true },
     { "now", UINT64_C(1000000) << 16, 16, STATUS_OK, false },
     { "zero_clock", 0, 16, STATUS_OK, true },
@@ -251,24 +251,24 @@ static struct seen_row {
     { "writer_alone", 0, 1, STATUS_INVALID_ARGUMENT, true },
 };
 
-static void test_seen(void **state) {
-    const struct seen_row *row = *state;
+static void test_stamp(void **state) {
+    const struct stamp_row *row = *state;
     static const uint8_t bytes[17] = { 1, 2, 3 };
     uint8_t *writer = test_dup(bytes, row->writer_len);
     Novakms__V1__Stamp stamp = NOVAKMS__V1__STAMP__INIT;
     stamp.hlc = row->hlc;
     stamp.writer = (ProtobufCBinaryData){ row->writer_len, writer };
-    const struct service_seen_cfg cfg = { .now_unix_ms = 1000000, .skew_max_ms = SKEW_MS };
+    const struct service_stamp_cfg cfg = { .now_unix_ms = 1000000, .skew_max_ms = SKEW_MS };
     struct store_stamp out = { .hlc = 99 };
     struct status why = { 0 };
-    bool good = service_check_seen(&stamp, &cfg, &out, &why);
+    bool good = service_check_stamp("wrote", &stamp, &cfg, &out, &why);
     assert_int_equal(good, row->want == STATUS_OK);
     assert_int_equal(good ? STATUS_OK : why.code, row->want);
     if (!good) {
-        assert_memory_equal(why.text, "seen: ", 6);
+        assert_memory_equal(why.text, "wrote: ", 7);
     }
     assert_int_equal(store_stamp_is_none(&out), row->is_none);
-    assert_true(service_check_seen(NULL, &cfg, &out, &why));
+    assert_true(service_check_stamp("seen", NULL, &cfg, &out, &why));
     free(writer);
 }
 
@@ -399,10 +399,10 @@ static void test_token(void **state) {
 
 int main(void) {
     struct CMUnitTest
-        tests[TEST_ROWS(blank_rows) + TEST_ROWS(seen_rows) + TEST_ROWS(durability_rows) + 11];
+        tests[TEST_ROWS(blank_rows) + TEST_ROWS(stamp_rows) + TEST_ROWS(durability_rows) + 11];
     size_t count = 0;
     TEST_ADD_ROWS(tests, count, test_blank, blank_rows);
-    TEST_ADD_ROWS(tests, count, test_seen, seen_rows);
+    TEST_ADD_ROWS(tests, count, test_stamp, stamp_rows);
     TEST_ADD_ROWS(tests, count, test_durability, durability_rows);
     const struct CMUnitTest others[] = {
         cmocka_unit_test(test_clock_follows_small_corrections),

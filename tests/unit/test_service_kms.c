@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The generated service on a worker: how calls end, and how reads wait for a write this node has not
- * heard of. net's side of a call is played by this file. */
+/* The generated service on a worker: how calls end, and how they wait for a write this node has not
+ * heard of, or for acknowledgements. net's side of a call is played by this file. */
 #include "service/kms.h"
 #include "service_fixture.h"
 
@@ -9,6 +9,8 @@ struct net_call {
     uv_loop_t *loop;
     uint64_t timeout_ms;
     bool is_executed;
+    bool is_refused; /* At a recheck. */
+    unsigned recheck_count;
     unsigned answered_count;
     unsigned failed_count;
     bool may_miss;
@@ -34,7 +36,7 @@ void net_call_fail(struct net_call *call, const struct status *why,
                    const struct net_error_details *details) {
     call->failed_count++;
     call->why = *why;
-    call->details = *details;
+    call->details = details == NULL ? (struct net_error_details){ 0 } : *details;
 }
 void net_call_on_end(struct net_call *call, void (*end_cb)(void *ctx), void *ctx) {
     call->end_cb = end_cb;
@@ -45,6 +47,15 @@ uv_loop_t *net_call_loop(const struct net_call *call) {
 }
 void net_call_set_executed(struct net_call *call) {
     call->is_executed = true;
+}
+bool net_call_recheck(struct net_call *call) {
+    call->recheck_count++;
+    if (call->is_refused) {
+        struct status why;
+        status_set(&why, STATUS_PERMISSION_DENIED, "no more");
+        net_call_fail(call, &why, NULL);
+    }
+    return !call->is_refused;
 }
 uint64_t net_call_deadline_at_ms(const struct net_call *call) {
     return uv_now(call->loop) + call->timeout_ms;
@@ -264,7 +275,16 @@ static void test_waiting_is_bounded(void **state) {
 static void put_cb(const Novakms__V1__PutResponse *out, void *closure_data) {
     struct net_call *call = closure_data;
     assert_non_null(out->stamp);
+    assert_true(call->is_executed);
     call->answered_count++;
+    call->may_miss = out->may_miss;
+    call->details.stamp_hlc = out->stamp->hlc;
+}
+
+static void begin_put(struct worker *w, struct net_call *call, const Novakms__V1__PutRequest *in,
+                      uint64_t timeout_ms) {
+    *call = (struct net_call){ .f = &w->f, .loop = &w->loop, .timeout_ms = timeout_ms };
+    novakms__v1__kms_service__put(service_kms_service(w->kms), in, put_cb, call);
 }
 
 static void start_put(struct worker *w, struct net_call *call, uint64_t timeout_ms) {
@@ -273,8 +293,7 @@ static void start_put(struct worker *w, struct net_call *call, uint64_t timeout_
     in.key = fixture_text("k");
     in.value = fixture_text("v");
     in.durability = NOVAKMS__V1__DURABILITY__DURABILITY_ONE_PEER;
-    *call = (struct net_call){ .f = &w->f, .loop = &w->loop, .timeout_ms = timeout_ms };
-    novakms__v1__kms_service__put(service_kms_service(w->kms), &in, put_cb, call);
+    begin_put(w, call, &in, timeout_ms);
 }
 
 /* The stamp of this node's latest write. */
@@ -325,6 +344,203 @@ static void test_durability_wait(void **state) {
     close_worker(&w);
 }
 
+/* ---- Writes that wait for what their caller showed ---- */
+
+#define OWN_HLC (FIXTURE_NOW_MS << 16)
+
+/* A put whose caller has written elsewhere, as a writer that this node has not heard of. What it has
+ * seen is known here. */
+struct roaming_put {
+    Novakms__V1__PutRequest in;
+    Novakms__V1__Stamp seen;
+    Novakms__V1__Stamp wrote;
+    uint8_t known_writer[STORE_WRITER_BYTES];
+    struct net_call call;
+};
+
+static void open_roaming(struct worker *w, uint64_t read_wait_ms) {
+    open_worker(w, read_wait_ms);
+    write_after(w, OWN_HLC + 7);
+}
+
+static void start_roaming_put(struct worker *w, struct roaming_put *p, uint64_t timeout_ms,
+                              Novakms__V1__Durability durability) {
+    service_kv_writer(w->f.shared.kv, p->known_writer);
+    novakms__v1__stamp__init(&p->seen);
+    p->seen.hlc = OWN_HLC + 7;
+    p->seen.writer = fixture_bytes(p->known_writer, STORE_WRITER_BYTES);
+    novakms__v1__stamp__init(&p->wrote);
+    p->wrote.hlc = OWN_HLC;
+    p->wrote.writer = fixture_bytes(stranger, STORE_WRITER_BYTES);
+    novakms__v1__put_request__init(&p->in);
+    p->in.key = fixture_text("k");
+    p->in.value = fixture_text("v");
+    p->in.durability = durability;
+    p->in.seen = &p->seen;
+    p->in.wrote = &p->wrote;
+    begin_put(w, &p->call, &p->in, timeout_ms);
+}
+
+/* The vector of the node where that caller wrote arrives. */
+static void learn(struct worker *w) {
+    struct store_known_entry entry = { .hlc = OWN_HLC };
+    memcpy(entry.writer, stranger, sizeof(entry.writer));
+    const struct store_known known = { &entry, 1, 0 };
+    assert_ok(store_join_known(service_kv_lock(w->f.shared.kv), &known, FIXTURE_NOW_MS));
+    service_kv_unlock(w->f.shared.kv, true);
+}
+
+static bool holds_k(struct worker *w) {
+    struct store_record record;
+    const struct store *store = service_kv_lock(w->f.shared.kv);
+    struct rc rc = store_get(store, 7, SPAN_LIT("k"), FIXTURE_NOW_MS, &record);
+    service_kv_unlock(w->f.shared.kv, false);
+    return rc.err == E_OK;
+}
+
+#define LOCAL NOVAKMS__V1__DURABILITY__DURABILITY_LOCAL
+#define ONE_PEER NOVAKMS__V1__DURABILITY__DURABILITY_ONE_PEER
+
+static void test_put_waits_for_its_callers_write(void **state) {
+    (void)state;
+    struct worker w;
+    struct roaming_put p;
+    open_roaming(&w, 60000);
+    start_roaming_put(&w, &p, 120000, LOCAL);
+    assert_int_equal(p.call.answered_count + p.call.failed_count, 0);
+    assert_false(p.call.is_executed);
+    assert_false(holds_k(&w));
+    assert_int_equal(w.posted_count, 0);
+    learn(&w);
+    assert_int_equal(w.posted_count, 1);
+    w.posted(w.posted_arg);
+    assert_int_equal(p.call.answered_count, 1);
+    assert_int_equal(p.call.recheck_count, 1);
+    assert_false(p.call.may_miss);
+    assert_true(p.call.details.stamp_hlc > OWN_HLC + 7);
+    assert_true(holds_k(&w));
+    start_roaming_put(&w, &p, 120000, LOCAL); /* Now it is known. */
+    assert_int_equal(p.call.answered_count, 1);
+    assert_int_equal(p.call.recheck_count, 0);
+    close_worker(&w);
+}
+
+/* Half of its time at most, so that the write is made all the same. */
+static void test_put_goes_on_without_its_callers_write(void **state) {
+    (void)state;
+    struct worker w;
+    struct roaming_put p;
+    open_roaming(&w, 60000);
+    start_roaming_put(&w, &p, 2, LOCAL);
+    assert_int_equal(p.call.answered_count, 0);
+    while (p.call.answered_count == 0) {
+        (void)uv_run(&w.loop, UV_RUN_NOWAIT);
+    }
+    assert_true(p.call.may_miss);
+    assert_true(p.call.details.stamp_hlc > OWN_HLC + 7);
+    assert_true(holds_k(&w));
+    start_roaming_put(&w, &p, 1, LOCAL); /* No time to wait at all. */
+    assert_int_equal(p.call.answered_count, 1);
+    assert_true(p.call.may_miss);
+    close_worker(&w);
+}
+
+/* First for what its caller has written, then for acknowledgements. */
+static void test_put_waits_twice(void **state) {
+    (void)state;
+    struct worker w;
+    struct roaming_put p;
+    open_roaming(&w, 60000);
+    fixture_set_members(&w.f, 1);
+    w.posted_count = 0;
+    start_roaming_put(&w, &p, 120000, ONE_PEER);
+    learn(&w);
+    w.posted(w.posted_arg);
+    assert_int_equal(p.call.answered_count + p.call.failed_count, 0);
+    assert_true(p.call.is_executed);
+    assert_true(holds_k(&w));
+    const struct store_stamp stamp = latest_of(&w);
+    (void)fixture_pull(&w.f, 1, &stamp);
+    w.posted(w.posted_arg);
+    assert_int_equal(p.call.answered_count, 1);
+    assert_false(p.call.may_miss);
+    assert_int_equal(p.call.details.stamp_hlc, stamp.hlc);
+    close_worker(&w);
+}
+
+/* That nothing may be waited for does not end the wait for acknowledgements. */
+static void test_no_wait_but_for_acknowledgements(void **state) {
+    (void)state;
+    struct worker w;
+    struct roaming_put p;
+    open_roaming(&w, 0);
+    fixture_set_members(&w.f, 1);
+    start_roaming_put(&w, &p, 120000, ONE_PEER);
+    assert_int_equal(p.call.answered_count + p.call.failed_count, 0);
+    assert_true(p.call.is_executed);
+    const struct store_stamp stamp = latest_of(&w);
+    (void)fixture_pull(&w.f, 1, &stamp);
+    w.posted(w.posted_arg);
+    assert_int_equal(p.call.answered_count, 1);
+    assert_true(p.call.may_miss);
+    close_worker(&w);
+}
+
+/* Without acknowledgement too it says that it went on without the caller's write. */
+static void test_failure_says_may_miss(void **state) {
+    (void)state;
+    struct worker w;
+    struct roaming_put p;
+    open_roaming(&w, 0);
+    fixture_set_members(&w.f, 1);
+    start_roaming_put(&w, &p, SERVICE_ANSWER_MARGIN_MIN_MS, ONE_PEER);
+    assert_int_equal(p.call.failed_count, 1);
+    assert_int_equal(p.call.why.code, STATUS_DEADLINE_EXCEEDED);
+    assert_true(p.call.details.has_stamp);
+    assert_true(p.call.details.may_miss);
+    close_worker(&w);
+}
+
+/* Its caller may have lost its permission, or its app, while it waited: nothing is written then. */
+static void test_waiting_put_is_checked_again(void **state) {
+    (void)state;
+    struct worker w;
+    struct roaming_put p;
+    open_roaming(&w, 60000);
+    start_roaming_put(&w, &p, 120000, LOCAL);
+    p.call.is_refused = true;
+    learn(&w);
+    w.posted(w.posted_arg);
+    assert_int_equal(p.call.failed_count, 1);
+    assert_int_equal(p.call.why.code, STATUS_PERMISSION_DENIED);
+    assert_false(holds_k(&w));
+    close_worker(&w);
+    open_roaming(&w, 60000);
+    start_roaming_put(&w, &p, 120000, LOCAL);
+    w.f.caller.app_id = 8;
+    learn(&w);
+    w.posted(w.posted_arg);
+    assert_int_equal(p.call.failed_count, 1);
+    assert_int_equal(p.call.why.code, STATUS_ABORTED);
+    assert_false(holds_k(&w));
+    close_worker(&w);
+}
+
+/* One that ends while it waits is not made. */
+static void test_ended_put_is_not_made(void **state) {
+    (void)state;
+    struct worker w;
+    struct roaming_put p;
+    open_roaming(&w, 60000);
+    start_roaming_put(&w, &p, 120000, LOCAL);
+    p.call.end_cb(p.call.end_ctx);
+    learn(&w);
+    assert_int_equal(w.posted_count, 0);
+    assert_int_equal(p.call.answered_count + p.call.failed_count, 0);
+    assert_false(holds_k(&w));
+    close_worker(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers_and_failures),
@@ -334,6 +550,13 @@ int main(void) {
         cmocka_unit_test(test_ended_calls_are_forgotten),
         cmocka_unit_test(test_no_waiting_configured),
         cmocka_unit_test(test_waiting_is_bounded),
+        cmocka_unit_test(test_put_waits_for_its_callers_write),
+        cmocka_unit_test(test_put_goes_on_without_its_callers_write),
+        cmocka_unit_test(test_put_waits_twice),
+        cmocka_unit_test(test_no_wait_but_for_acknowledgements),
+        cmocka_unit_test(test_failure_says_may_miss),
+        cmocka_unit_test(test_waiting_put_is_checked_again),
+        cmocka_unit_test(test_ended_put_is_not_made),
     };
     return cmocka_run_group_tests_name("service_kms", tests, NULL, NULL);
 }

@@ -405,88 +405,6 @@ static void test_values_are_sealed(void **state) {
     fixture_close(&f);
 }
 
-/* ---- Stamps that callers show ---- */
-
-static void test_write_is_stamped_after_what_was_seen(void **state) {
-    (void)state;
-    struct fixture f;
-    fixture_open(&f);
-    static uint8_t other[STORE_WRITER_BYTES] = { 0xff };
-    Novakms__V1__Stamp seen = NOVAKMS__V1__STAMP__INIT;
-    seen.hlc = (FIXTURE_NOW_MS + FIXTURE_SKEW_MS) << 16;
-    seen.writer = (ProtobufCBinaryData){ sizeof(other), other };
-    Novakms__V1__PutRequest in = NOVAKMS__V1__PUT_REQUEST__INIT;
-    in.key = fixture_text("k");
-    in.seen = &seen;
-    Novakms__V1__PutResponse out;
-    assert_int_equal(CALL(&f, put, put_response, &in, &out), SERVICE_ANSWERED);
-    assert_true(out.stamp->hlc > seen.hlc);
-    seen.hlc = (FIXTURE_NOW_MS + FIXTURE_SKEW_MS + 1) << 16;
-    assert_failed(&f, CALL(&f, put, put_response, &in, &out), INVALID_ARGUMENT);
-    fixture_close(&f);
-}
-
-/* A read of what this node has not heard of waits, and then says that it may miss it. */
-static void test_reads_wait_for_what_was_seen(void **state) {
-    (void)state;
-    struct fixture f;
-    fixture_open(&f);
-    fixture_put_text(&f, "k", "v");
-    static uint8_t other[STORE_WRITER_BYTES] = { 0xff };
-    Novakms__V1__Stamp seen = NOVAKMS__V1__STAMP__INIT;
-    seen.hlc = FIXTURE_NOW_MS << 16;
-    seen.writer = (ProtobufCBinaryData){ sizeof(other), other };
-    Novakms__V1__GetRequest in = NOVAKMS__V1__GET_REQUEST__INIT;
-    in.key = fixture_text("k");
-    in.seen = &seen;
-    Novakms__V1__GetResponse out;
-    assert_int_equal(CALL(&f, get, get_response, &in, &out), SERVICE_WAITS);
-    assert_int_equal(f.call.seen.hlc, seen.hlc);
-    fixture_call(&f)->may_miss = true;
-    novakms__v1__get_response__init(&out);
-    assert_int_equal(service_get(&f.worker, &f.call, &in, &out), SERVICE_ANSWERED);
-    assert_true(out.may_miss);
-    Novakms__V1__ListRequest list = NOVAKMS__V1__LIST_REQUEST__INIT;
-    list.seen = &seen;
-    Novakms__V1__ListResponse list_out;
-    assert_int_equal(CALL(&f, list, list_response, &list, &list_out), SERVICE_WAITS);
-    fixture_call(&f)->may_miss = true;
-    novakms__v1__list_response__init(&list_out);
-    assert_int_equal(service_list(&f.worker, &f.call, &list, &list_out), SERVICE_ANSWERED);
-    assert_true(list_out.may_miss);
-    ProtobufCBinaryData key = fixture_text("k");
-    Novakms__V1__BatchGetRequest batch = NOVAKMS__V1__BATCH_GET_REQUEST__INIT;
-    batch.keys = &key;
-    batch.n_keys = 1;
-    batch.seen = &seen;
-    Novakms__V1__BatchGetResponse batch_out;
-    assert_int_equal(CALL(&f, batch_get, batch_get_response, &batch, &batch_out), SERVICE_WAITS);
-    fixture_call(&f)->may_miss = true;
-    novakms__v1__batch_get_response__init(&batch_out);
-    assert_int_equal(service_batch_get(&f.worker, &f.call, &batch, &batch_out), SERVICE_ANSWERED);
-    assert_true(batch_out.may_miss);
-    fixture_close(&f);
-}
-
-static void test_own_writes_are_known(void **state) {
-    (void)state;
-    struct fixture f;
-    fixture_open(&f);
-    struct store_stamp stamp = STORE_STAMP_NONE;
-    const struct fixture_value arg = { "k", "v", 1, 0 };
-    assert_int_equal(fixture_put(&f, &arg, &stamp), SERVICE_ANSWERED);
-    Novakms__V1__Stamp seen = NOVAKMS__V1__STAMP__INIT;
-    seen.hlc = stamp.hlc;
-    seen.writer = (ProtobufCBinaryData){ STORE_WRITER_BYTES, stamp.writer };
-    Novakms__V1__GetRequest in = NOVAKMS__V1__GET_REQUEST__INIT;
-    in.key = fixture_text("k");
-    in.seen = &seen;
-    Novakms__V1__GetResponse out;
-    assert_int_equal(CALL(&f, get, get_response, &in, &out), SERVICE_ANSWERED);
-    assert_false(out.may_miss);
-    fixture_close(&f);
-}
-
 /* ---- Quotas ---- */
 
 static void test_quota_names_the_limit(void **state) {
@@ -559,9 +477,6 @@ int main(void) {
         cmocka_unit_test(test_apps_are_apart),
         cmocka_unit_test(test_ciphertexts_cannot_be_moved),
         cmocka_unit_test(test_values_are_sealed),
-        cmocka_unit_test(test_write_is_stamped_after_what_was_seen),
-        cmocka_unit_test(test_reads_wait_for_what_was_seen),
-        cmocka_unit_test(test_own_writes_are_known),
         cmocka_unit_test(test_quota_names_the_limit),
         cmocka_unit_test(test_who_am_i),
     };

@@ -1202,7 +1202,7 @@ const ProtobufCMessageDescriptor novakms__v1__derive_response__descriptor =
   (ProtobufCMessageInit) novakms__v1__derive_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor novakms__v1__put_request__field_descriptors[5] =
+static const ProtobufCFieldDescriptor novakms__v1__put_request__field_descriptors[6] =
 {
   {
     "key",
@@ -1264,6 +1264,18 @@ static const ProtobufCFieldDescriptor novakms__v1__put_request__field_descriptor
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "wrote",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Novakms__V1__PutRequest, wrote),
+    &novakms__v1__stamp__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned novakms__v1__put_request__field_indices_by_name[] = {
   3,   /* field[3] = durability */
@@ -1271,11 +1283,12 @@ static const unsigned novakms__v1__put_request__field_indices_by_name[] = {
   4,   /* field[4] = seen */
   2,   /* field[2] = ttl_ms */
   1,   /* field[1] = value */
+  5,   /* field[5] = wrote */
 };
 static const ProtobufCIntRange novakms__v1__put_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 6 }
 };
 const ProtobufCMessageDescriptor novakms__v1__put_request__descriptor =
 {
@@ -1285,14 +1298,14 @@ const ProtobufCMessageDescriptor novakms__v1__put_request__descriptor =
   "Novakms__V1__PutRequest",
   "novakms.v1",
   sizeof(Novakms__V1__PutRequest),
-  5,
+  6,
   novakms__v1__put_request__field_descriptors,
   novakms__v1__put_request__field_indices_by_name,
   1,  novakms__v1__put_request__number_ranges,
   (ProtobufCMessageInit) novakms__v1__put_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor novakms__v1__put_response__field_descriptors[1] =
+static const ProtobufCFieldDescriptor novakms__v1__put_response__field_descriptors[2] =
 {
   {
     "stamp",
@@ -1306,14 +1319,27 @@ static const ProtobufCFieldDescriptor novakms__v1__put_response__field_descripto
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "may_miss",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Novakms__V1__PutResponse, may_miss),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned novakms__v1__put_response__field_indices_by_name[] = {
+  1,   /* field[1] = may_miss */
   0,   /* field[0] = stamp */
 };
 static const ProtobufCIntRange novakms__v1__put_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 1 }
+  { 0, 2 }
 };
 const ProtobufCMessageDescriptor novakms__v1__put_response__descriptor =
 {
@@ -1323,14 +1349,14 @@ const ProtobufCMessageDescriptor novakms__v1__put_response__descriptor =
   "Novakms__V1__PutResponse",
   "novakms.v1",
   sizeof(Novakms__V1__PutResponse),
-  1,
+  2,
   novakms__v1__put_response__field_descriptors,
   novakms__v1__put_response__field_indices_by_name,
   1,  novakms__v1__put_response__number_ranges,
   (ProtobufCMessageInit) novakms__v1__put_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor novakms__v1__get_request__field_descriptors[2] =
+static const ProtobufCFieldDescriptor novakms__v1__get_request__field_descriptors[3] =
 {
   {
     "key",
@@ -1356,15 +1382,28 @@ static const ProtobufCFieldDescriptor novakms__v1__get_request__field_descriptor
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "wrote",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Novakms__V1__GetRequest, wrote),
+    &novakms__v1__stamp__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned novakms__v1__get_request__field_indices_by_name[] = {
   0,   /* field[0] = key */
   1,   /* field[1] = seen */
+  2,   /* field[2] = wrote */
 };
 static const ProtobufCIntRange novakms__v1__get_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 3 }
 };
 const ProtobufCMessageDescriptor novakms__v1__get_request__descriptor =
 {
@@ -1374,7 +1413,7 @@ const ProtobufCMessageDescriptor novakms__v1__get_request__descriptor =
   "Novakms__V1__GetRequest",
   "novakms.v1",
   sizeof(Novakms__V1__GetRequest),
-  2,
+  3,
   novakms__v1__get_request__field_descriptors,
   novakms__v1__get_request__field_indices_by_name,
   1,  novakms__v1__get_request__number_ranges,
@@ -1458,7 +1497,7 @@ const ProtobufCMessageDescriptor novakms__v1__get_response__descriptor =
   (ProtobufCMessageInit) novakms__v1__get_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor novakms__v1__delete_request__field_descriptors[3] =
+static const ProtobufCFieldDescriptor novakms__v1__delete_request__field_descriptors[4] =
 {
   {
     "key",
@@ -1496,16 +1535,29 @@ static const ProtobufCFieldDescriptor novakms__v1__delete_request__field_descrip
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "wrote",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Novakms__V1__DeleteRequest, wrote),
+    &novakms__v1__stamp__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned novakms__v1__delete_request__field_indices_by_name[] = {
   1,   /* field[1] = durability */
   0,   /* field[0] = key */
   2,   /* field[2] = seen */
+  3,   /* field[3] = wrote */
 };
 static const ProtobufCIntRange novakms__v1__delete_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor novakms__v1__delete_request__descriptor =
 {
@@ -1515,14 +1567,14 @@ const ProtobufCMessageDescriptor novakms__v1__delete_request__descriptor =
   "Novakms__V1__DeleteRequest",
   "novakms.v1",
   sizeof(Novakms__V1__DeleteRequest),
-  3,
+  4,
   novakms__v1__delete_request__field_descriptors,
   novakms__v1__delete_request__field_indices_by_name,
   1,  novakms__v1__delete_request__number_ranges,
   (ProtobufCMessageInit) novakms__v1__delete_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor novakms__v1__delete_response__field_descriptors[2] =
+static const ProtobufCFieldDescriptor novakms__v1__delete_response__field_descriptors[3] =
 {
   {
     "stamp",
@@ -1548,15 +1600,28 @@ static const ProtobufCFieldDescriptor novakms__v1__delete_response__field_descri
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "may_miss",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Novakms__V1__DeleteResponse, may_miss),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned novakms__v1__delete_response__field_indices_by_name[] = {
   1,   /* field[1] = existed */
+  2,   /* field[2] = may_miss */
   0,   /* field[0] = stamp */
 };
 static const ProtobufCIntRange novakms__v1__delete_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 3 }
 };
 const ProtobufCMessageDescriptor novakms__v1__delete_response__descriptor =
 {
@@ -1566,14 +1631,14 @@ const ProtobufCMessageDescriptor novakms__v1__delete_response__descriptor =
   "Novakms__V1__DeleteResponse",
   "novakms.v1",
   sizeof(Novakms__V1__DeleteResponse),
-  2,
+  3,
   novakms__v1__delete_response__field_descriptors,
   novakms__v1__delete_response__field_indices_by_name,
   1,  novakms__v1__delete_response__number_ranges,
   (ProtobufCMessageInit) novakms__v1__delete_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor novakms__v1__list_request__field_descriptors[4] =
+static const ProtobufCFieldDescriptor novakms__v1__list_request__field_descriptors[5] =
 {
   {
     "prefix",
@@ -1623,17 +1688,30 @@ static const ProtobufCFieldDescriptor novakms__v1__list_request__field_descripto
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "wrote",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Novakms__V1__ListRequest, wrote),
+    &novakms__v1__stamp__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned novakms__v1__list_request__field_indices_by_name[] = {
   1,   /* field[1] = limit */
   2,   /* field[2] = page_token */
   0,   /* field[0] = prefix */
   3,   /* field[3] = seen */
+  4,   /* field[4] = wrote */
 };
 static const ProtobufCIntRange novakms__v1__list_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 4 }
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor novakms__v1__list_request__descriptor =
 {
@@ -1643,7 +1721,7 @@ const ProtobufCMessageDescriptor novakms__v1__list_request__descriptor =
   "Novakms__V1__ListRequest",
   "novakms.v1",
   sizeof(Novakms__V1__ListRequest),
-  4,
+  5,
   novakms__v1__list_request__field_descriptors,
   novakms__v1__list_request__field_indices_by_name,
   1,  novakms__v1__list_request__number_ranges,
@@ -1982,7 +2060,7 @@ const ProtobufCMessageDescriptor novakms__v1__batch_derive_response__descriptor 
   (ProtobufCMessageInit) novakms__v1__batch_derive_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor novakms__v1__batch_get_request__field_descriptors[2] =
+static const ProtobufCFieldDescriptor novakms__v1__batch_get_request__field_descriptors[3] =
 {
   {
     "keys",
@@ -2008,15 +2086,28 @@ static const ProtobufCFieldDescriptor novakms__v1__batch_get_request__field_desc
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "wrote",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Novakms__V1__BatchGetRequest, wrote),
+    &novakms__v1__stamp__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned novakms__v1__batch_get_request__field_indices_by_name[] = {
   0,   /* field[0] = keys */
   1,   /* field[1] = seen */
+  2,   /* field[2] = wrote */
 };
 static const ProtobufCIntRange novakms__v1__batch_get_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 3 }
 };
 const ProtobufCMessageDescriptor novakms__v1__batch_get_request__descriptor =
 {
@@ -2026,7 +2117,7 @@ const ProtobufCMessageDescriptor novakms__v1__batch_get_request__descriptor =
   "Novakms__V1__BatchGetRequest",
   "novakms.v1",
   sizeof(Novakms__V1__BatchGetRequest),
-  2,
+  3,
   novakms__v1__batch_get_request__field_descriptors,
   novakms__v1__batch_get_request__field_indices_by_name,
   1,  novakms__v1__batch_get_request__number_ranges,
@@ -2225,7 +2316,7 @@ const ProtobufCMessageDescriptor novakms__v1__batch_put_entry__descriptor =
   (ProtobufCMessageInit) novakms__v1__batch_put_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor novakms__v1__batch_put_request__field_descriptors[3] =
+static const ProtobufCFieldDescriptor novakms__v1__batch_put_request__field_descriptors[4] =
 {
   {
     "entries",
@@ -2263,16 +2354,29 @@ static const ProtobufCFieldDescriptor novakms__v1__batch_put_request__field_desc
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "wrote",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Novakms__V1__BatchPutRequest, wrote),
+    &novakms__v1__stamp__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned novakms__v1__batch_put_request__field_indices_by_name[] = {
   1,   /* field[1] = durability */
   0,   /* field[0] = entries */
   2,   /* field[2] = seen */
+  3,   /* field[3] = wrote */
 };
 static const ProtobufCIntRange novakms__v1__batch_put_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor novakms__v1__batch_put_request__descriptor =
 {
@@ -2282,7 +2386,7 @@ const ProtobufCMessageDescriptor novakms__v1__batch_put_request__descriptor =
   "Novakms__V1__BatchPutRequest",
   "novakms.v1",
   sizeof(Novakms__V1__BatchPutRequest),
-  3,
+  4,
   novakms__v1__batch_put_request__field_descriptors,
   novakms__v1__batch_put_request__field_indices_by_name,
   1,  novakms__v1__batch_put_request__number_ranges,
@@ -2340,7 +2444,7 @@ const ProtobufCMessageDescriptor novakms__v1__batch_put_item__descriptor =
   (ProtobufCMessageInit) novakms__v1__batch_put_item__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor novakms__v1__batch_put_response__field_descriptors[1] =
+static const ProtobufCFieldDescriptor novakms__v1__batch_put_response__field_descriptors[2] =
 {
   {
     "items",
@@ -2354,14 +2458,27 @@ static const ProtobufCFieldDescriptor novakms__v1__batch_put_response__field_des
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "may_miss",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Novakms__V1__BatchPutResponse, may_miss),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned novakms__v1__batch_put_response__field_indices_by_name[] = {
   0,   /* field[0] = items */
+  1,   /* field[1] = may_miss */
 };
 static const ProtobufCIntRange novakms__v1__batch_put_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 1 }
+  { 0, 2 }
 };
 const ProtobufCMessageDescriptor novakms__v1__batch_put_response__descriptor =
 {
@@ -2371,7 +2488,7 @@ const ProtobufCMessageDescriptor novakms__v1__batch_put_response__descriptor =
   "Novakms__V1__BatchPutResponse",
   "novakms.v1",
   sizeof(Novakms__V1__BatchPutResponse),
-  1,
+  2,
   novakms__v1__batch_put_response__field_descriptors,
   novakms__v1__batch_put_response__field_indices_by_name,
   1,  novakms__v1__batch_put_response__number_ranges,

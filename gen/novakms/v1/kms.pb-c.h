@@ -129,13 +129,16 @@ struct  Novakms__V1__PutRequest
   uint64_t ttl_ms;
   Novakms__V1__Durability durability;
   /*
-   * The highest stamp the caller has seen: this write is stamped after it.
+   * The highest stamp the caller has seen, and that of its own latest write; absent: none. The call
+   * waits (1 s at most) until this node has both writes, and says may_miss when it goes on without.
+   * This write is stamped after both.
    */
   Novakms__V1__Stamp *seen;
+  Novakms__V1__Stamp *wrote;
 };
 #define NOVAKMS__V1__PUT_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&novakms__v1__put_request__descriptor) \
-    , {0,NULL}, {0,NULL}, 0, NOVAKMS__V1__DURABILITY__DURABILITY_LOCAL, NULL }
+    , {0,NULL}, {0,NULL}, 0, NOVAKMS__V1__DURABILITY__DURABILITY_LOCAL, NULL, NULL }
 
 
 struct  Novakms__V1__PutResponse
@@ -145,10 +148,14 @@ struct  Novakms__V1__PutResponse
    * The stamp of this write.
    */
   Novakms__V1__Stamp *stamp;
+  /*
+   * This node may still lack a write that the caller showed when it made this one.
+   */
+  protobuf_c_boolean may_miss;
 };
 #define NOVAKMS__V1__PUT_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&novakms__v1__put_response__descriptor) \
-    , NULL }
+    , NULL, 0 }
 
 
 struct  Novakms__V1__GetRequest
@@ -156,14 +163,15 @@ struct  Novakms__V1__GetRequest
   ProtobufCMessage base;
   ProtobufCBinaryData key;
   /*
-   * The highest stamp the caller has seen: the read waits (1 s at most) until this node has that
-   * write, or answers with may_miss set.
+   * As in PutRequest: the read waits (1 s at most) until this node has both writes, or answers with
+   * may_miss set.
    */
   Novakms__V1__Stamp *seen;
+  Novakms__V1__Stamp *wrote;
 };
 #define NOVAKMS__V1__GET_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&novakms__v1__get_request__descriptor) \
-    , {0,NULL}, NULL }
+    , {0,NULL}, NULL, NULL }
 
 
 struct  Novakms__V1__GetResponse
@@ -179,7 +187,7 @@ struct  Novakms__V1__GetResponse
    */
   uint64_t expires_unix_ms;
   /*
-   * The node that made the write the caller showed may be gone, and this read may miss it.
+   * This read may miss a write that the caller showed: the node that made it may be gone.
    */
   protobuf_c_boolean may_miss;
 };
@@ -194,10 +202,11 @@ struct  Novakms__V1__DeleteRequest
   ProtobufCBinaryData key;
   Novakms__V1__Durability durability;
   Novakms__V1__Stamp *seen;
+  Novakms__V1__Stamp *wrote;
 };
 #define NOVAKMS__V1__DELETE_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&novakms__v1__delete_request__descriptor) \
-    , {0,NULL}, NOVAKMS__V1__DURABILITY__DURABILITY_LOCAL, NULL }
+    , {0,NULL}, NOVAKMS__V1__DURABILITY__DURABILITY_LOCAL, NULL, NULL }
 
 
 struct  Novakms__V1__DeleteResponse
@@ -208,10 +217,11 @@ struct  Novakms__V1__DeleteResponse
    * Whether this node held a live value. Another node's unseen value is deleted all the same.
    */
   protobuf_c_boolean existed;
+  protobuf_c_boolean may_miss;
 };
 #define NOVAKMS__V1__DELETE_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&novakms__v1__delete_response__descriptor) \
-    , NULL, 0 }
+    , NULL, 0, 0 }
 
 
 struct  Novakms__V1__ListRequest
@@ -231,10 +241,11 @@ struct  Novakms__V1__ListRequest
    */
   ProtobufCBinaryData page_token;
   Novakms__V1__Stamp *seen;
+  Novakms__V1__Stamp *wrote;
 };
 #define NOVAKMS__V1__LIST_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&novakms__v1__list_request__descriptor) \
-    , {0,NULL}, 0, {0,NULL}, NULL }
+    , {0,NULL}, 0, {0,NULL}, NULL, NULL }
 
 
 struct  Novakms__V1__ListEntry
@@ -338,10 +349,11 @@ struct  Novakms__V1__BatchGetRequest
   size_t n_keys;
   ProtobufCBinaryData *keys;
   Novakms__V1__Stamp *seen;
+  Novakms__V1__Stamp *wrote;
 };
 #define NOVAKMS__V1__BATCH_GET_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&novakms__v1__batch_get_request__descriptor) \
-    , 0,NULL, NULL }
+    , 0,NULL, NULL, NULL }
 
 
 struct  Novakms__V1__BatchGetItem
@@ -395,10 +407,11 @@ struct  Novakms__V1__BatchPutRequest
   Novakms__V1__BatchPutEntry **entries;
   Novakms__V1__Durability durability;
   Novakms__V1__Stamp *seen;
+  Novakms__V1__Stamp *wrote;
 };
 #define NOVAKMS__V1__BATCH_PUT_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&novakms__v1__batch_put_request__descriptor) \
-    , 0,NULL, NOVAKMS__V1__DURABILITY__DURABILITY_LOCAL, NULL }
+    , 0,NULL, NOVAKMS__V1__DURABILITY__DURABILITY_LOCAL, NULL, NULL }
 
 
 struct  Novakms__V1__BatchPutItem
@@ -420,10 +433,11 @@ struct  Novakms__V1__BatchPutResponse
    */
   size_t n_items;
   Novakms__V1__BatchPutItem **items;
+  protobuf_c_boolean may_miss;
 };
 #define NOVAKMS__V1__BATCH_PUT_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&novakms__v1__batch_put_response__descriptor) \
-    , 0,NULL }
+    , 0,NULL, 0 }
 
 
 struct  Novakms__V1__WhoAmIRequest
