@@ -66,35 +66,46 @@ static void tell_later(struct client_call *call, const struct status *why) {
 
 /* ---- Stamps ---- */
 
-static void raise_seen(struct novakms *client, const struct novakms_stamp *stamp) {
-    if (client_stamp_compare(stamp, &client->seen) > 0) {
-        client->seen = *stamp;
+static void raise_to(struct novakms_stamp *to, const struct novakms_stamp *stamp) {
+    if (client_stamp_compare(stamp, to) > 0) {
+        *to = *stamp;
     }
 }
 
-/* The write that was shown may be gone with its node: later reads must not wait for it. */
-static void forget_seen(struct client_call *call) {
-    struct novakms *client = call->client;
-    if (client_stamp_compare(&client->seen, &call->seen_sent) == 0) {
-        client->seen = (struct novakms_stamp){ 0 };
+/* The greatest stamp of the answer to a call. */
+static void note_stamp(const struct client_call *call, const struct novakms_stamp *stamp) {
+    raise_to(&call->client->seen, stamp);
+    if (!call->op->is_read) {
+        raise_to(&call->client->wrote, stamp);
     }
 }
 
-static void show_seen(struct client_call *call) {
-    struct novakms *client = call->client;
-    call->seen_sent = client->seen;
-    if (call->op->seen_offset == 0) {
-        return;
+static void forget(struct novakms_stamp *stamp, const struct client_shown *shown) {
+    if (client_stamp_compare(stamp, &shown->stamp) == 0) {
+        *stamp = (struct novakms_stamp){ 0 };
     }
-    Novakms__V1__Stamp **field =
-        (Novakms__V1__Stamp **)(void *)((char *)call->request + call->op->seen_offset);
-    *field = NULL;
-    if (client->seen.hlc != 0) {
-        novakms__v1__stamp__init(call->seen_message);
-        call->seen_message->hlc = client->seen.hlc;
-        call->seen_message->writer =
-            (ProtobufCBinaryData){ NOVAKMS_WRITER_BYTES, call->seen_sent.writer };
-        *field = call->seen_message;
+}
+
+/* What was shown may be gone with its node: later calls must not wait for it. */
+static void forget_shown(const struct client_call *call) {
+    forget(&call->client->seen, &call->seen);
+    forget(&call->client->wrote, &call->wrote);
+}
+
+static void show(struct client_call *call, size_t offset, struct client_shown *shown,
+                 const struct novakms_stamp *stamp) {
+    Novakms__V1__Stamp **field = (Novakms__V1__Stamp **)(void *)((char *)call->request + offset);
+    shown->stamp = *stamp;
+    novakms__v1__stamp__init(&shown->message);
+    shown->message.hlc = stamp->hlc;
+    shown->message.writer = (ProtobufCBinaryData){ NOVAKMS_WRITER_BYTES, shown->stamp.writer };
+    *field = stamp->hlc == 0 ? NULL : &shown->message;
+}
+
+static void show_stamps(struct client_call *call) {
+    if (call->op->seen_offset != 0) {
+        show(call, call->op->seen_offset, &call->seen, &call->client->seen);
+        show(call, call->op->wrote_offset, &call->wrote, &call->client->wrote);
     }
 }
 
@@ -106,16 +117,16 @@ static void wait_for_list(struct client_call *call);
 static struct novakms_result *read_answer(struct client_call *call,
                                           const ProtobufCMessage *message) {
     struct client_result *r = client_result_make();
-    struct novakms_stamp seen = { 0 };
+    struct novakms_stamp highest = { 0 };
     if (r == NULL) {
         return client_result_nomem();
     }
     struct novakms_result *result = &r->public;
-    bool ok = call->op->read(r, message, &seen);
+    bool ok = call->op->read(r, message, &highest);
     if (result->may_miss) {
-        forget_seen(call);
+        forget_shown(call);
     }
-    raise_seen(call->client, &seen);
+    note_stamp(call, &highest);
     if (!ok) {
         novakms_free(&result);
         return client_result_nomem();
@@ -127,13 +138,13 @@ static struct novakms_result *read_failure(struct client_call *call,
                                            const struct net_outcome *outcome) {
     struct novakms_result *result = failed_result(&outcome->status);
     if (outcome->may_miss) {
-        forget_seen(call);
+        forget_shown(call);
     }
     struct novakms_stamp stamp = { 0 };
     if (outcome->has_stamp) {
         stamp.hlc = outcome->stamp.hlc;
         memcpy(stamp.writer, outcome->stamp.writer, sizeof(stamp.writer));
-        raise_seen(call->client, &stamp);
+        note_stamp(call, &stamp);
     }
     if (result == client_result_nomem()) {
         return result;
@@ -248,7 +259,7 @@ static RC attempt(struct client_call *call, struct status *why) {
     call->has_share = try_ms < left_ms;
     call->tried_mask |= 1u << call->server_idx;
     call->attempt_count++;
-    show_seen(call);
+    show_stamps(call);
     net_channel_set_timeout(channel, try_ms);
     uint64_t told_count = client->told_count;
     service->invoke(service, (unsigned)(method - call->op->service->methods), call->request,
@@ -395,12 +406,11 @@ static RC begin(struct client_call *call, const void *args, struct status *why) 
     }
     const char *problem = NULL;
     call->request = call->op->build(&call->arena, args, &problem);
-    call->seen_message = arena_take(&call->arena, sizeof(*call->seen_message));
     if (problem != NULL) {
         status_set(why, STATUS_INVALID_ARGUMENT, "%s", problem);
         return ERR(INVALID);
     }
-    if (call->request == NULL || call->seen_message == NULL) {
+    if (call->request == NULL) {
         status_set(why, STATUS_RESOURCE_EXHAUSTED,
                    "the request does not fit into memory; at most %zu bytes are allowed",
                    CLIENT_REQUEST_BYTES_MAX);

@@ -131,12 +131,13 @@ struct client_op {
     bool is_read; /* Changes nothing: may be repeated after it was executed. */
     bool needs_identity;
     size_t timeout_offset; /* Of timeout_ms in its arguments. */
-    size_t seen_offset;    /* Of the request's stamp; 0: it has none. */
+    size_t seen_offset;    /* Of the request's stamps; 0: it has none. */
+    size_t wrote_offset;
     /* Gives the request in the arena; NULL when memory is out, or *why says what is not allowed. */
     ProtobufCMessage *(*build)(struct arena *arena, const void *args, const char **why);
-    /* Copies the answer; raises *seen to the highest stamp in it. False when memory is out. */
+    /* Copies the answer; raises *highest to the highest stamp in it. False when memory is out. */
     bool (*read)(struct client_result *r, const ProtobufCMessage *answer,
-                 struct novakms_stamp *seen);
+                 struct novakms_stamp *highest);
 };
 
 extern const struct client_op client_op_derive;
@@ -153,6 +154,12 @@ extern const struct client_op client_op_nodes;
 
 /* ---- A client (client.c) and its calls in progress (call.c) ---- */
 
+/* A stamp in a request, which points here. */
+struct client_shown {
+    struct novakms_stamp stamp;
+    Novakms__V1__Stamp message;
+};
+
 struct client_call {
     struct client_call *prev;
     struct client_call *next;
@@ -161,8 +168,8 @@ struct client_call {
     const struct client_op *op;
     struct arena arena; /* The request. */
     ProtobufCMessage *request;
-    Novakms__V1__Stamp *seen_message; /* In the arena, when the request has one. */
-    struct novakms_stamp seen_sent;
+    struct client_shown seen; /* What the last try showed. */
+    struct client_shown wrote;
     uint64_t deadline_at_ms;
     bool is_waiting; /* For the member list. */
     bool has_waited; /* Because no server was one of it. */
@@ -214,7 +221,8 @@ struct novakms {
     size_t hold_count; /* What must be gone before io is: channels, a read of the list, and the
                               client itself until it is closed. */
 
-    struct novakms_stamp seen;
+    struct novakms_stamp seen;  /* The greatest of all answers, */
+    struct novakms_stamp wrote; /* and of this client's own writes. */
     uint64_t last_id;
     uint64_t told_count; /* Callbacks that ran. */
     struct client_call *calls;

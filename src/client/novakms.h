@@ -246,8 +246,9 @@ struct novakms_result {
     uint32_t retry_after_ms;       /* RESOURCE_EXHAUSTED: when to try again; 0: not by waiting. */
     /* The call failed, and a write may have been made all the same: read before writing again. */
     bool maybe_executed;
-    /* A read may miss a write that this client has seen, because the node that made it may be gone.
-     * Said once: that write's stamp is forgotten, so that later reads do not wait for it. */
+    /* The node went on without a write that this client has made or seen, because it waited for it
+     * long enough: a read may miss it. Said once: what was shown is forgotten, so that later calls do
+     * not wait for it. */
     bool may_miss;
     struct novakms_stamp stamp; /* put, delete, get, list; and a delete that a get found. */
     struct novakms_span bytes;  /* derive: the key. get: the value. */
@@ -417,10 +418,12 @@ NOVAKMS_API void novakms_cancel(struct novakms *client, uint64_t id);
  * the number of calls still in flight. On the program's loop it only returns the number. */
 NOVAKMS_API size_t novakms_poll(struct novakms *client, uint32_t timeout_ms);
 
-/* The highest stamp this client has seen; every call shows it, so that later writes are stamped
- * after it and later reads wait for it, on whichever node they land. */
+/* The highest stamp this client has seen. Every call shows it and that of the client's own latest
+ * write, so that later writes are stamped after both and later calls wait for both, on whichever node
+ * they land. */
 NOVAKMS_API struct novakms_stamp novakms_seen(const struct novakms *client);
-/* Raises it, to a stamp that another process has seen: what that one wrote, this one then reads. */
+/* Raises it, to a stamp that another process has seen or was given for a write: this client's later
+ * writes come after that, and while nothing higher is seen, its calls wait for it. */
 NOVAKMS_API void novakms_raise_seen(struct novakms *client, const struct novakms_stamp *stamp);
 
 /* Signs text with the client's identity, as EIP-191 does. INVALID_ARGUMENT for text that starts

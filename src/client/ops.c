@@ -202,17 +202,17 @@ static void take_wallet(uint8_t out[static NOVAKMS_WALLET_BYTES], ProtobufCBinar
     }
 }
 
-/* Reads a stamp, and raises *seen to it. One that is not well formed is none. */
+/* Reads a stamp, and raises *highest to it. One that is not well formed is none. */
 static void take_stamp(struct novakms_stamp *out, const Novakms__V1__Stamp *in,
-                       struct novakms_stamp *seen) {
+                       struct novakms_stamp *highest) {
     *out = (struct novakms_stamp){ 0 };
     if (in == NULL || in->hlc == 0 || in->writer.len != NOVAKMS_WRITER_BYTES) {
         return;
     }
     out->hlc = in->hlc;
     memcpy(out->writer, in->writer.data, NOVAKMS_WRITER_BYTES);
-    if (client_stamp_compare(out, seen) > 0) {
-        *seen = *out;
+    if (client_stamp_compare(out, highest) > 0) {
+        *highest = *out;
     }
 }
 
@@ -237,36 +237,39 @@ static bool make_items(struct client_result *r, size_t count) {
 }
 
 static bool read_derive(struct client_result *r, const ProtobufCMessage *in,
-                        struct novakms_stamp *seen) {
-    (void)seen;
+                        struct novakms_stamp *highest) {
+    (void)highest;
     return take(r, &r->public.bytes, ((const Novakms__V1__DeriveResponse *)in)->key);
 }
 
 static bool read_put(struct client_result *r, const ProtobufCMessage *in,
-                     struct novakms_stamp *seen) {
-    take_stamp(&r->public.stamp, ((const Novakms__V1__PutResponse *)in)->stamp, seen);
+                     struct novakms_stamp *highest) {
+    const Novakms__V1__PutResponse *m = (const Novakms__V1__PutResponse *)in;
+    take_stamp(&r->public.stamp, m->stamp, highest);
+    r->public.may_miss = m->may_miss != 0;
     return true;
 }
 
 static bool read_get(struct client_result *r, const ProtobufCMessage *in,
-                     struct novakms_stamp *seen) {
+                     struct novakms_stamp *highest) {
     const Novakms__V1__GetResponse *m = (const Novakms__V1__GetResponse *)in;
-    take_stamp(&r->public.stamp, m->stamp, seen);
+    take_stamp(&r->public.stamp, m->stamp, highest);
     r->public.expires_unix_ms = m->expires_unix_ms;
     r->public.may_miss = m->may_miss != 0;
     return take(r, &r->public.bytes, m->value);
 }
 
 static bool read_delete(struct client_result *r, const ProtobufCMessage *in,
-                        struct novakms_stamp *seen) {
+                        struct novakms_stamp *highest) {
     const Novakms__V1__DeleteResponse *m = (const Novakms__V1__DeleteResponse *)in;
-    take_stamp(&r->public.stamp, m->stamp, seen);
+    take_stamp(&r->public.stamp, m->stamp, highest);
     r->public.existed = m->existed != 0;
+    r->public.may_miss = m->may_miss != 0;
     return true;
 }
 
 static bool read_list(struct client_result *r, const ProtobufCMessage *in,
-                      struct novakms_stamp *seen) {
+                      struct novakms_stamp *highest) {
     const Novakms__V1__ListResponse *m = (const Novakms__V1__ListResponse *)in;
     if (!make_items(r, m->n_entries)) {
         return false;
@@ -276,19 +279,19 @@ static bool read_list(struct client_result *r, const ProtobufCMessage *in,
         item->text = "";
         item->value_bytes = m->entries[i]->value_bytes;
         item->expires_unix_ms = m->entries[i]->expires_unix_ms;
-        take_stamp(&item->stamp, m->entries[i]->stamp, seen);
+        take_stamp(&item->stamp, m->entries[i]->stamp, highest);
         if (!take(r, &item->key, m->entries[i]->key)) {
             return false;
         }
     }
-    take_stamp(&r->public.stamp, m->stamp, seen);
+    take_stamp(&r->public.stamp, m->stamp, highest);
     r->public.may_miss = m->may_miss != 0;
     return take(r, &r->public.page_token, m->next_page_token);
 }
 
 static bool read_batch_derive(struct client_result *r, const ProtobufCMessage *in,
-                              struct novakms_stamp *seen) {
-    (void)seen;
+                              struct novakms_stamp *highest) {
+    (void)highest;
     const Novakms__V1__BatchDeriveResponse *m = (const Novakms__V1__BatchDeriveResponse *)in;
     if (!make_items(r, m->n_items)) {
         return false;
@@ -304,7 +307,7 @@ static bool read_batch_derive(struct client_result *r, const ProtobufCMessage *i
 }
 
 static bool read_batch_get(struct client_result *r, const ProtobufCMessage *in,
-                           struct novakms_stamp *seen) {
+                           struct novakms_stamp *highest) {
     const Novakms__V1__BatchGetResponse *m = (const Novakms__V1__BatchGetResponse *)in;
     if (!make_items(r, m->n_items)) {
         return false;
@@ -312,7 +315,7 @@ static bool read_batch_get(struct client_result *r, const ProtobufCMessage *in,
     for (size_t i = 0; i < m->n_items; i++) {
         struct novakms_item *item = &r->public.items[i];
         item->expires_unix_ms = m->items[i]->expires_unix_ms;
-        take_stamp(&item->stamp, m->items[i]->stamp, seen);
+        take_stamp(&item->stamp, m->items[i]->stamp, highest);
         if (!take_item_status(r, item, m->items[i]->status) ||
             !take(r, &item->bytes, m->items[i]->value)) {
             return false;
@@ -323,24 +326,25 @@ static bool read_batch_get(struct client_result *r, const ProtobufCMessage *in,
 }
 
 static bool read_batch_put(struct client_result *r, const ProtobufCMessage *in,
-                           struct novakms_stamp *seen) {
+                           struct novakms_stamp *highest) {
     const Novakms__V1__BatchPutResponse *m = (const Novakms__V1__BatchPutResponse *)in;
     if (!make_items(r, m->n_items)) {
         return false;
     }
     for (size_t i = 0; i < m->n_items; i++) {
         struct novakms_item *item = &r->public.items[i];
-        take_stamp(&item->stamp, m->items[i]->stamp, seen);
+        take_stamp(&item->stamp, m->items[i]->stamp, highest);
         if (!take_item_status(r, item, m->items[i]->status)) {
             return false;
         }
     }
+    r->public.may_miss = m->may_miss != 0;
     return true;
 }
 
 static bool read_whoami(struct client_result *r, const ProtobufCMessage *in,
-                        struct novakms_stamp *seen) {
-    (void)seen;
+                        struct novakms_stamp *highest) {
+    (void)highest;
     const Novakms__V1__WhoAmIResponse *m = (const Novakms__V1__WhoAmIResponse *)in;
     struct novakms_caller *c = &r->public.caller;
     take_wallet(c->wallet, m->wallet);
@@ -352,8 +356,8 @@ static bool read_whoami(struct client_result *r, const ProtobufCMessage *in,
 }
 
 static bool read_status(struct client_result *r, const ProtobufCMessage *in,
-                        struct novakms_stamp *seen) {
-    (void)seen;
+                        struct novakms_stamp *highest) {
+    (void)highest;
     const Novakms__V1__GetStatusResponse *m = (const Novakms__V1__GetStatusResponse *)in;
     struct novakms_node_status *n = &r->public.node;
     n->serving = m->serving != 0;
@@ -374,8 +378,8 @@ static bool read_status(struct client_result *r, const ProtobufCMessage *in,
 }
 
 static bool read_nodes(struct client_result *r, const ProtobufCMessage *in,
-                       struct novakms_stamp *seen) {
-    (void)seen;
+                       struct novakms_stamp *highest) {
+    (void)highest;
     const Novakms__V1__ListNodesResponse *m = (const Novakms__V1__ListNodesResponse *)in;
     if (m->n_nodes == 0) {
         return true;
@@ -403,38 +407,43 @@ static bool read_nodes(struct client_result *r, const ProtobufCMessage *in,
 #define KMS &novakms__v1__kms_service__descriptor
 #define NODE &novakms__v1__node_service__descriptor
 #define TIMEOUT_OF(kind) offsetof(struct novakms_##kind##_args, timeout_ms)
-#define SEEN_OF(Request) offsetof(Novakms__V1__##Request, seen)
+#define STAMPS_OF(Request) \
+    offsetof(Novakms__V1__##Request, seen), offsetof(Novakms__V1__##Request, wrote)
+#define NO_STAMPS 0, 0
 
-const struct client_op client_op_derive = { "Derive",           KMS, true,         true,
-                                            TIMEOUT_OF(derive), 0,   build_derive, read_derive };
+const struct client_op client_op_derive = {
+    "Derive", KMS, true, true, TIMEOUT_OF(derive), NO_STAMPS, build_derive, read_derive
+};
 const struct client_op client_op_put = {
-    "Put", KMS, false, true, TIMEOUT_OF(put), SEEN_OF(PutRequest), build_put, read_put
+    "Put", KMS, false, true, TIMEOUT_OF(put), STAMPS_OF(PutRequest), build_put, read_put
 };
 const struct client_op client_op_get = {
-    "Get", KMS, true, true, TIMEOUT_OF(get), SEEN_OF(GetRequest), build_get, read_get
+    "Get", KMS, true, true, TIMEOUT_OF(get), STAMPS_OF(GetRequest), build_get, read_get
 };
 const struct client_op client_op_delete = {
-    "Delete",     KMS,        false, true, TIMEOUT_OF(delete), SEEN_OF(DeleteRequest),
+    "Delete",     KMS,        false, true, TIMEOUT_OF(delete), STAMPS_OF(DeleteRequest),
     build_delete, read_delete
 };
 const struct client_op client_op_list = {
-    "List", KMS, true, true, TIMEOUT_OF(list), SEEN_OF(ListRequest), build_list, read_list
+    "List", KMS, true, true, TIMEOUT_OF(list), STAMPS_OF(ListRequest), build_list, read_list
 };
 const struct client_op client_op_batch_derive = {
-    "BatchDerive",    KMS, true, true, TIMEOUT_OF(batch_derive), 0, build_batch_derive,
+    "BatchDerive",    KMS, true, true, TIMEOUT_OF(batch_derive), NO_STAMPS, build_batch_derive,
     read_batch_derive
 };
 const struct client_op client_op_batch_get = {
-    "BatchGet",      KMS,           true, true, TIMEOUT_OF(batch_get), SEEN_OF(BatchGetRequest),
+    "BatchGet",      KMS,           true, true, TIMEOUT_OF(batch_get), STAMPS_OF(BatchGetRequest),
     build_batch_get, read_batch_get
 };
 const struct client_op client_op_batch_put = {
-    "BatchPut",      KMS,           false, true, TIMEOUT_OF(batch_put), SEEN_OF(BatchPutRequest),
+    "BatchPut",      KMS,           false, true, TIMEOUT_OF(batch_put), STAMPS_OF(BatchPutRequest),
     build_batch_put, read_batch_put
 };
-const struct client_op client_op_whoami = { "WhoAmI",          KMS, true,         true,
-                                            TIMEOUT_OF(plain), 0,   build_whoami, read_whoami };
-const struct client_op client_op_status = { "GetStatus",       NODE, true,         false,
-                                            TIMEOUT_OF(plain), 0,    build_status, read_status };
-const struct client_op client_op_nodes = { "ListNodes",       NODE, true,        false,
-                                           TIMEOUT_OF(plain), 0,    build_nodes, read_nodes };
+const struct client_op client_op_whoami = {
+    "WhoAmI", KMS, true, true, TIMEOUT_OF(plain), NO_STAMPS, build_whoami, read_whoami
+};
+const struct client_op client_op_status = {
+    "GetStatus", NODE, true, false, TIMEOUT_OF(plain), NO_STAMPS, build_status, read_status
+};
+const struct client_op client_op_nodes = { "ListNodes",       NODE,      true,        false,
+                                           TIMEOUT_OF(plain), NO_STAMPS, build_nodes, read_nodes };

@@ -152,81 +152,6 @@ static void test_no_identity(void **state) {
     close_world(w);
 }
 
-/* ---- Stamps ---- */
-
-/* The hlc that the last request showed. */
-static uint64_t shown(struct world *w) {
-    struct scripted_server *s = &w->servers[0];
-    struct scripted_request *r = &s->requests[s->request_count - 1];
-    Novakms__V1__GetRequest *in =
-        novakms__v1__get_request__unpack(NULL, r->payload_len, r->payload);
-    assert_non_null(in);
-    uint64_t hlc = in->seen == NULL ? 0 : in->seen->hlc;
-    novakms__v1__get_request__free_unpacked(in, NULL);
-    return hlc;
-}
-
-static void answer_may_miss(const struct scripted_request *r) {
-    Novakms__V1__GetResponse m = NOVAKMS__V1__GET_RESPONSE__INIT;
-    m.may_miss = 1;
-    scripted_answer_with(r, &m.base);
-}
-
-static void test_stamps_are_shown(void **state) {
-    (void)state;
-    struct world *w = open_world(1);
-    w->answer = answer_value;
-    struct novakms_result *r = get_key(w);
-    assert_int_equal(shown(w), 0);
-    novakms_free(&r);
-    w->answer = answer_stored;
-    assert_true(put(w) > 0);
-    r = wait_ok(w);
-    novakms_free(&r);
-    w->answer = answer_value;
-    r = get_key(w);
-    assert_int_equal(shown(w), 7);
-    novakms_free(&r);
-    const struct novakms_stamp lower = { .hlc = 6 };
-    const struct novakms_stamp higher = { .hlc = 8 };
-    novakms_raise_seen(w->client, &lower);
-    assert_int_equal(novakms_seen(w->client).hlc, 7);
-    novakms_raise_seen(w->client, &higher);
-    w->answer = answer_may_miss;
-    r = get_key(w);
-    assert_result(r, NOVAKMS_OK);
-    assert_int_equal(shown(w), 8);
-    assert_true(r->may_miss); /* Said once, */
-    novakms_free(&r);
-    w->answer = answer_value;
-    r = get_key(w);
-    assert_int_equal(shown(w), 0); /* and the stamp is forgotten. */
-    novakms_free(&r);
-    close_world(w);
-}
-
-static void not_found_after_delete(const struct scripted_request *r) {
-    novakms_v1_ErrorDetails details = { .has_stamp = true,
-                                        .stamp = { .hlc = 50, .writer = { 2 } },
-                                        .may_miss = true };
-    scripted_fail(r, STATUS_NOT_FOUND, "no such key", &details);
-}
-
-static void test_stamps_of_errors(void **state) {
-    (void)state;
-    struct world *w = open_world(1);
-    const struct novakms_stamp seen = { .hlc = 90 };
-    novakms_raise_seen(w->client, &seen);
-    w->answer = not_found_after_delete;
-    struct novakms_result *r = get_key(w);
-    assert_result(r, NOVAKMS_NOT_FOUND);
-    assert_true(r->may_miss);
-    assert_int_equal(r->stamp.hlc, 50);
-    assert_int_equal(novakms_seen(w->client).hlc, 50); /* 90 is forgotten. */
-    novakms_free(&r);
-    close_world(w);
-}
-
 /* ---- Ends ---- */
 
 static void test_deadline_and_cancel(void **state) {
@@ -493,8 +418,6 @@ int main(void) {
         cmocka_unit_test(test_next_server_when_untrusted),
         cmocka_unit_test(test_refused_caller),
         cmocka_unit_test(test_no_identity),
-        cmocka_unit_test(test_stamps_are_shown),
-        cmocka_unit_test(test_stamps_of_errors),
         cmocka_unit_test(test_deadline_and_cancel),
         cmocka_unit_test(test_close_with_a_call),
         cmocka_unit_test(test_close_with_a_ready_result),
