@@ -18,35 +18,12 @@ static void test_init(void **state) {
     }
 }
 
-struct pair {
-    struct node a;
-    struct node b;
-};
-
-static void pair_open(struct pair *p) {
-    memset(p, 0, sizeof(*p));
-    node_boot(&p->a, 0, 1);
-    node_boot(&p->b, 1, 2);
-    struct node *nodes[] = { &p->a, &p->b };
-    replica_set_secret(p->a.replica, fixture_hash, true);
-    replica_set_secret(p->b.replica, fixture_hash, true);
-    node_list(&p->a, nodes, 2);
-    node_list(&p->b, nodes, 2);
-    (void)fixture_put(p->b.store, "k1", "v1", 0, world.unix_ms);
-    (void)fixture_put(p->b.store, "k2", "v2", 0, world.unix_ms);
-}
-
-static void pair_close(struct pair *p) {
-    node_close(&p->a);
-    node_close(&p->b);
-}
-
 /* Nothing has changed, members and what is known of them. */
 static void test_members(void **state) {
     (void)state;
     FAULT_EACH(nth) {
         struct pair p;
-        pair_open(&p);
+        pair_open_with(&p, 2);
         struct replica_member self = member_of(&p.a);
         struct replica_member members[] = { member_of(&p.a),
                                             member_of(&p.b),
@@ -69,7 +46,7 @@ static void test_serve(void **state) {
     FAULT_EACH(nth) {
         static struct pull pull;
         struct pair p;
-        pair_open(&p);
+        pair_open_with(&p, 2);
         pull_next(&pull, &p.a, &p.b);
         fault_arm(nth);
         bool answered = pull_serve(&pull, true);
@@ -91,7 +68,7 @@ static void test_page(void **state) {
     FAULT_EACH(nth) {
         static struct pull pull;
         struct pair p;
-        pair_open(&p);
+        pair_open_with(&p, 2);
         pull_next(&pull, &p.a, &p.b);
         assert_true(pull_serve(&pull, true));
         fault_arm(nth);
@@ -123,7 +100,7 @@ static void test_figures(void **state) {
     FAULT_EACH(nth) {
         static struct pull pull;
         struct pair p;
-        pair_open(&p);
+        pair_open_with(&p, 2);
         pull_next(&pull, &p.a, &p.b);
         assert_true(pull_serve(&pull, true));
         pull_deliver(&pull, 0);

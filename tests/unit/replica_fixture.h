@@ -121,6 +121,41 @@ static inline bool is_in_service(const struct node *n) {
     return yes;
 }
 
+/* What the replica wants to have done now. */
+static inline struct replica_todo node_next(struct node *n) {
+    struct replica_now now = now_of(n);
+    struct replica_todo todo;
+    replica_next(n->replica, n->store, &now, &todo);
+    return todo;
+}
+
+/* The pull that the todo asked for ends without an answer. */
+static inline void node_pull_failed(struct node *n, uint32_t ticket, const char *why) {
+    struct replica_now now = now_of(n);
+    replica_pull_failed(n->replica, ticket, false, why, &now);
+}
+
+static inline struct replica_stats stats_of(const struct node *n) {
+    struct replica_stats stats;
+    replica_stats(n->replica, &stats);
+    return stats;
+}
+
+/* Of the first of the other members. */
+static inline struct replica_view view_of(const struct node *n) {
+    struct replica_view view;
+    struct replica_now now = now_of(n);
+    assert_true(replica_view(n->replica, 0, &now, &view));
+    return view;
+}
+
+static inline struct store_collected node_collect(struct node *n) {
+    struct store_collected out;
+    struct replica_now now = now_of(n);
+    replica_collect(n->replica, n->store, 100, &now, &out);
+    return out;
+}
+
 /* Sends what the todo asks for. */
 static inline void pull_send(struct pull *p, struct node *from, struct node *to, uint32_t ticket) {
     *p = (struct pull){ .stage = PULL_ASKED, .from = from, .to = to, .ticket = ticket };
@@ -208,10 +243,76 @@ static inline void pull_deliver(struct pull *p, uint8_t new_writer) {
 
 /* The replica must want to pull from `to` now, and nothing else; sends it. */
 static inline void pull_next(struct pull *p, struct node *from, struct node *to) {
-    struct replica_now now = now_of(from);
-    struct replica_todo todo;
-    replica_next(from->replica, from->store, &now, &todo);
+    struct replica_todo todo = node_next(from);
     assert_int_equal(todo.kind, REPLICA_PULL);
     assert_true(wallet_equal(&todo.wallet, &to->wallet));
     pull_send(p, from, to, todo.ticket);
+}
+
+/* The request once more, for a network that repeats it. */
+static inline void pull_copy(struct pull *copy, const struct pull *p) {
+    *copy = *p;
+    copy->request.known.entries = copy->asked;
+    copy->request.heard = copy->asked_heard;
+}
+
+/* Two nodes of one cluster, with its master secret. */
+struct pair {
+    struct node a;
+    struct node b;
+    struct pull pull;
+};
+
+static inline void pair_open(struct pair *p) {
+    memset(p, 0, sizeof(*p));
+    node_boot(&p->a, 0, 1);
+    node_boot(&p->b, 1, 2);
+    struct node *nodes[] = { &p->a, &p->b };
+    replica_set_secret(p->a.replica, fixture_hash, true);
+    replica_set_secret(p->b.replica, fixture_hash, true);
+    node_list(&p->a, nodes, 2);
+    node_list(&p->b, nodes, 2);
+}
+
+/* b holds the records k1, k2 and so on, with the values v1, v2. */
+static inline void pair_open_with(struct pair *p, size_t record_count) {
+    pair_open(p);
+    for (size_t i = 0; i < record_count; i++) {
+        const char key[] = { 'k', (char)('1' + i), '\0' };
+        const char value[] = { 'v', (char)('1' + i), '\0' };
+        (void)fixture_put(p->b.store, key, value, 0, world.unix_ms);
+    }
+}
+
+static inline void pair_close(struct pair *p) {
+    node_close(&p->a);
+    node_close(&p->b);
+}
+
+#define FIXTURE_NODES_MAX 6
+
+struct cluster {
+    struct node nodes[FIXTURE_NODES_MAX];
+    struct node *listed[FIXTURE_NODES_MAX];
+    size_t count;
+};
+
+/* The first old_count begin with the cluster; the others start, and have to fetch. */
+static inline void cluster_boot(struct cluster *c, size_t count, size_t old_count) {
+    memset(c, 0, sizeof(*c));
+    c->count = count;
+    for (size_t i = 0; i < count; i++) {
+        node_boot(&c->nodes[i], (uint8_t)i, (uint8_t)(i + 1));
+        c->listed[i] = &c->nodes[i];
+    }
+    for (size_t i = 0; i < count; i++) {
+        replica_set_secret(c->nodes[i].replica, fixture_hash, i < old_count);
+        node_list(&c->nodes[i], c->listed, count);
+    }
+}
+
+static inline void cluster_close(struct cluster *c) {
+    for (size_t i = 0; i < c->count; i++) {
+        node_close(&c->nodes[i]);
+    }
 }

@@ -5,13 +5,6 @@
 
 #define AGE_MAX_MS 30000
 
-static struct store_collected collect(struct node *n) {
-    struct store_collected out;
-    struct replica_now now = now_of(n);
-    replica_collect(n->replica, n->store, 100, &now, &out);
-    return out;
-}
-
 /* A node alone, in service, with a tombstone that is old enough. */
 static void boot_alone(struct node *n, uint32_t age_max_ms) {
     struct replica_cfg cfg = fixture_replica_cfg();
@@ -22,11 +15,9 @@ static void boot_alone(struct node *n, uint32_t age_max_ms) {
     struct node *all[] = { n };
     node_list(n, all, 1);
     replica_set_secret(n->replica, fixture_hash, true);
-    struct replica_now now = now_of(n);
-    struct replica_todo todo;
-    replica_next(n->replica, n->store, &now, &todo);
+    (void)node_next(n);
     assert_true(is_in_service(n));
-    (void)fixture_delete(n->store, "k", now.unix_ms);
+    (void)fixture_delete(n->store, "k", world.unix_ms);
     pass_ms(RETENTION_MS + 1);
 }
 
@@ -37,7 +28,7 @@ static void test_forgets_with_fresh_members(void **state) {
     struct node *all[] = { &n };
     node_list(&n, all, 1);
     pass_ms(AGE_MAX_MS);
-    assert_int_equal(collect(&n).removed_count, 1);
+    assert_int_equal(node_collect(&n).removed_count, 1);
     node_close(&n);
 }
 
@@ -48,11 +39,11 @@ static void test_keeps_with_old_members(void **state) {
     struct node *all[] = { &n };
     node_list(&n, all, 1);
     pass_ms(AGE_MAX_MS + 1);
-    assert_int_equal(collect(&n).removed_count, 0);
+    assert_int_equal(node_collect(&n).removed_count, 0);
     node_list(&n, all, 1);
     pass_ms(STORE_COLLECT_RETRY_MS);
     node_list(&n, all, 1);
-    assert_int_equal(collect(&n).removed_count, 1);
+    assert_int_equal(node_collect(&n).removed_count, 1);
     node_close(&n);
 }
 
@@ -60,7 +51,7 @@ static void test_without_limit(void **state) {
     (void)state;
     struct node n = { 0 };
     boot_alone(&n, 0);
-    assert_int_equal(collect(&n).removed_count, 1);
+    assert_int_equal(node_collect(&n).removed_count, 1);
     node_close(&n);
 }
 
@@ -69,13 +60,12 @@ static void test_without_limit(void **state) {
 /* a pulls from b once, and the verdict on the page. */
 static enum replica_verdict pull(struct node *a, struct node *b) {
     static struct pull p;
-    struct replica_todo todo;
     pass_ms(FIXTURE_WAIT_MS);
-    struct replica_now now = now_of(a);
-    replica_next(a->replica, a->store, &now, &todo);
+    struct replica_todo todo = node_next(a);
     if (todo.kind == REPLICA_DIGEST) { /* Not now. */
+        struct replica_now now = now_of(a);
         replica_digest_failed(a->replica, todo.ticket, &now);
-        replica_next(a->replica, a->store, &now, &todo);
+        todo = node_next(a);
     }
     assert_int_equal(todo.kind, REPLICA_PULL);
     pull_send(&p, a, b, todo.ticket);
@@ -86,31 +76,26 @@ static enum replica_verdict pull(struct node *a, struct node *b) {
     return p.verdict;
 }
 
-static void list_away(struct node *a, struct node *b) {
-    struct replica_member self = member_of(a);
-    struct replica_member others[] = { member_of(b) };
-    struct replica_now now = now_of(a);
-    self.instance_id = 0;
-    assert_ok(replica_set_members(a->replica, &self, others, 1, &now));
+/* Two nodes that know the same; then a writes what b does not hear of. */
+static void open_apart(struct pair *p) {
+    pair_open(p);
+    (void)node_next(&p->b);
+    assert_true(is_in_service(&p->b));
+    (void)fixture_put(p->b.store, "k", "v", 0, world.unix_ms);
+    assert_int_equal(pull(&p->a, &p->b), REPLICA_TAKE);
+    (void)fixture_put(p->a.store, "l", "v", 0, world.unix_ms);
+    pass_ms(RETENTION_MS + SKEW_MS);
 }
 
-/* Two nodes that know the same; then a writes what b does not hear of. */
-static void boot_pair(struct node *a, struct node *b) {
-    struct node *all[] = { a, b };
-    node_boot(a, 0, 1);
-    node_boot(b, 1, 2);
-    node_list(a, all, 2);
-    node_list(b, all, 2);
-    replica_set_secret(b->replica, fixture_hash, true);
-    replica_set_secret(a->replica, fixture_hash, true);
-    struct replica_now now = now_of(b);
-    struct replica_todo todo;
-    replica_next(b->replica, b->store, &now, &todo);
-    assert_true(is_in_service(b));
-    (void)fixture_put(b->store, "k", "v", 0, world.unix_ms);
-    assert_int_equal(pull(a, b), REPLICA_TAKE);
-    (void)fixture_put(a->store, "l", "v", 0, world.unix_ms);
-    pass_ms(RETENTION_MS + SKEW_MS);
+/* a's registry lists both. */
+static void list_back(struct pair *p) {
+    struct node *all[] = { &p->a, &p->b };
+    node_list(&p->a, all, 2);
+}
+
+static void list_away(struct pair *p) {
+    struct node *other[] = { &p->b };
+    node_list(&p->a, other, 1);
 }
 
 static void shorten(struct node *b) {
@@ -120,46 +105,37 @@ static void shorten(struct node *b) {
 
 static void test_drops_what_counts_as_known(void **state) {
     (void)state;
-    struct node a = { 0 };
-    struct node b = { 0 };
-    struct node *all[] = { &a, &b };
-    boot_pair(&a, &b);
-    list_away(&a, &b);
-    shorten(&b);
-    node_list(&a, all, 2);
-    assert_int_equal(pull(&a, &b), REPLICA_RESET);
-    assert_int_equal(pull(&a, &b), REPLICA_TAKE); /* With nothing, and from the beginning. */
-    assert_int_equal(pull(&a, &b), REPLICA_TAKE);
-    node_close(&a);
-    node_close(&b);
+    struct pair p;
+    open_apart(&p);
+    list_away(&p);
+    shorten(&p.b);
+    list_back(&p);
+    assert_int_equal(pull(&p.a, &p.b), REPLICA_RESET);
+    assert_int_equal(pull(&p.a, &p.b), REPLICA_TAKE); /* With nothing, and from the beginning. */
+    assert_int_equal(pull(&p.a, &p.b), REPLICA_TAKE);
+    pair_close(&p);
 }
 
 static void test_keeps_what_is_not_known_yet(void **state) {
     (void)state;
-    struct node a = { 0 };
-    struct node b = { 0 };
-    struct node *all[] = { &a, &b };
-    boot_pair(&a, &b);
-    list_away(&a, &b);
-    node_list(&a, all, 2);
-    assert_int_equal(pull(&a, &b), REPLICA_TAKE); /* b has not shortened its vector. */
-    shorten(&b);
-    assert_int_equal(pull(&a, &b), REPLICA_TAKE); /* As it does for members that it waits for. */
-    node_close(&a);
-    node_close(&b);
+    struct pair p;
+    open_apart(&p);
+    list_away(&p);
+    list_back(&p);
+    assert_int_equal(pull(&p.a, &p.b), REPLICA_TAKE); /* b has not shortened its vector. */
+    shorten(&p.b);
+    assert_int_equal(pull(&p.a, &p.b), REPLICA_TAKE); /* As for members that it waits for. */
+    pair_close(&p);
 }
 
 static void test_keeps_what_it_has_while_listed(void **state) {
     (void)state;
-    struct node a = { 0 };
-    struct node b = { 0 };
-    struct node *all[] = { &a, &b };
-    boot_pair(&a, &b);
-    node_list(&a, all, 2);
-    shorten(&b);
-    assert_int_equal(pull(&a, &b), REPLICA_TAKE);
-    node_close(&a);
-    node_close(&b);
+    struct pair p;
+    open_apart(&p);
+    list_back(&p);
+    shorten(&p.b);
+    assert_int_equal(pull(&p.a, &p.b), REPLICA_TAKE);
+    pair_close(&p);
 }
 
 int main(void) {

@@ -2,49 +2,21 @@
 /* Digests, what may be collected between two nodes, heads and clocks, and draining. */
 #include "replica_fixture.h"
 
-#define NODES 4
-
-struct cluster {
-    struct node nodes[NODES];
-    struct node *listed[NODES];
-    size_t count;
-};
-
 static void start(struct node *n) {
-    struct replica_now now = now_of(n);
-    struct replica_todo todo;
-    replica_next(n->replica, n->store, &now, &todo);
+    struct replica_todo todo = node_next(n);
     if (todo.kind != REPLICA_IDLE) {
-        replica_pull_failed(n->replica, todo.ticket, false, "not now", &now);
+        node_pull_failed(n, todo.ticket, "not now");
     }
     assert_true(is_in_service(n));
 }
 
+/* All in service. */
 static void cluster_open(struct cluster *c, size_t count) {
-    memset(c, 0, sizeof(*c));
-    c->count = count;
+    cluster_boot(c, count, count);
     for (size_t i = 0; i < count; i++) {
-        node_boot(&c->nodes[i], (uint8_t)i, (uint8_t)(i + 1));
-        c->listed[i] = &c->nodes[i];
-    }
-    for (size_t i = 0; i < count; i++) {
-        replica_set_secret(c->nodes[i].replica, fixture_hash, true);
-        node_list(&c->nodes[i], c->listed, count);
         start(&c->nodes[i]);
     }
     pass_ms(6000);
-}
-
-static void cluster_close(struct cluster *c) {
-    for (size_t i = 0; i < c->count; i++) {
-        node_close(&c->nodes[i]);
-    }
-}
-
-static struct replica_stats stats_of(const struct node *n) {
-    struct replica_stats stats;
-    replica_stats(n->replica, &stats);
-    return stats;
 }
 
 /* ---- Digests ---- */
@@ -76,9 +48,7 @@ static size_t work(struct cluster *c, struct node *n) {
     static struct pull pull;
     size_t digest_count = 0;
     for (;;) {
-        struct replica_now now = now_of(n);
-        struct replica_todo todo;
-        replica_next(n->replica, n->store, &now, &todo);
+        struct replica_todo todo = node_next(n);
         if (todo.kind == REPLICA_IDLE) {
             return digest_count;
         }
@@ -167,18 +137,14 @@ static void test_repair(void **state) {
     pass_ms(10000);
     assert_int_equal(work(&c, n), 1);
     assert_int_equal(stats_of(n).digest_alarm_count, 1);
-    struct replica_view view;
-    struct replica_now now = now_of(n);
-    assert_true(replica_view(n->replica, 0, &now, &view));
-    assert_true(view.has_alarm);
+    assert_true(view_of(n).has_alarm);
     pass_ms(60000);
     assert_int_equal(work(&c, n), 1);
     assert_int_equal(stats_of(n).repair_count, 1);
     lie = 0;
     pass_ms(60000);
     assert_int_equal(work(&c, n), 1);
-    assert_true(replica_view(n->replica, 0, &now, &view));
-    assert_false(view.has_alarm);
+    assert_false(view_of(n).has_alarm);
     cluster_close(&c);
 }
 
@@ -210,10 +176,7 @@ static void test_repair_revives_nothing(void **state) {
 /* ---- Collection ---- */
 
 static size_t collect(struct node *n) {
-    struct store_collected out;
-    struct replica_now now = now_of(n);
-    replica_collect(n->replica, n->store, 100, &now, &out);
-    return out.removed_count;
+    return node_collect(n).removed_count;
 }
 
 /* R3: every member's vector, shown long enough ago, by the boot that answers. */
@@ -299,9 +262,7 @@ static void test_level(void **state) {
     static struct pull pull;
     for (size_t i = 0; i < 3; i++) {
         replica_set_head(c.nodes[i + 1].replica, 500 + row->heads[i]);
-        struct replica_now now = now_of(n);
-        struct replica_todo todo;
-        replica_next(n->replica, n->store, &now, &todo);
+        struct replica_todo todo = node_next(n);
         size_t to = (size_t)todo.wallet.bytes[0] - 1;
         pull_send(&pull, n, &c.nodes[to], todo.ticket);
         replica_set_head(c.nodes[to].replica, 500 + row->heads[to - 1]);

@@ -2,33 +2,7 @@
 /* The pulling side: which pages are taken, and when cursor and vector move. */
 #include "replica_fixture.h"
 
-/* a pulls from b, which is in service and holds three records. */
-struct pair {
-    struct node a;
-    struct node b;
-    struct pull pull;
-};
-
-static void pair_open(struct pair *p) {
-    memset(p, 0, sizeof(*p));
-    node_boot(&p->a, 0, 1);
-    node_boot(&p->b, 1, 2);
-    struct node *nodes[] = { &p->a, &p->b };
-    replica_set_secret(p->a.replica, fixture_hash, true);
-    replica_set_secret(p->b.replica, fixture_hash, true);
-    node_list(&p->a, nodes, 2);
-    node_list(&p->b, nodes, 2);
-    (void)fixture_put(p->b.store, "k1", "v1", 0, world.unix_ms);
-    (void)fixture_put(p->b.store, "k2", "v2", 0, world.unix_ms);
-    (void)fixture_put(p->b.store, "k3", "v3", 0, world.unix_ms);
-}
-
-static void pair_close(struct pair *p) {
-    node_close(&p->a);
-    node_close(&p->b);
-}
-
-/* A pull up to where its answer is on the wire. */
+/* a pulls from b, up to where the answer is on the wire. */
 static void pair_answer(struct pair *p) {
     pull_next(&p->pull, &p->a, &p->b);
     assert_true(pull_serve(&p->pull, true));
@@ -38,13 +12,6 @@ static void pair_pull(struct pair *p) {
     pass_ms(6000); /* Past any backoff. */
     pair_answer(p);
     pull_deliver(&p->pull, 9);
-}
-
-static struct replica_view view_of(const struct node *n) {
-    struct replica_view view;
-    struct replica_now now = now_of(n);
-    assert_true(replica_view(n->replica, 0, &now, &view));
-    return view;
 }
 
 static size_t known_count(const struct pair *p) {
@@ -155,7 +122,7 @@ static struct drop_row {
 static void test_drop(void **state) {
     const struct drop_row *row = *state;
     struct pair p;
-    pair_open(&p);
+    pair_open_with(&p, 3);
     pair_answer(&p);
     row->spoil(&p);
     struct replica_now now = now_of(&p.a);
@@ -166,8 +133,7 @@ static void test_drop(void **state) {
     assert_non_null(strstr(why, row->want));
     assert_string_equal(view_of(&p.a).error, why);
     assert_int_equal(view_of(&p.a).position, 0);
-    struct replica_stats stats;
-    replica_stats(p.a.replica, &stats);
+    struct replica_stats stats = stats_of(&p.a);
     assert_int_equal(stats.dropped_page_count, 1);
     assert_int_equal(stats.pull_failed_count, 1);
     /* The pull has ended: nothing of it is merged, and its answer is not judged again. */
@@ -187,7 +153,7 @@ static void test_drop(void **state) {
 static void test_pages_to_the_end(void **state) {
     (void)state;
     struct pair p;
-    pair_open(&p);
+    pair_open_with(&p, 3);
     (void)fixture_put(p.b.store, "k4", "v4", 0, world.unix_ms);
     (void)fixture_put(p.b.store, "k5", "v5", 0, world.unix_ms);
     pair_pull(&p); /* A page has room for three. */
@@ -216,7 +182,7 @@ static void test_pages_to_the_end(void **state) {
 static void test_new_boot_of_the_member(void **state) {
     (void)state;
     struct pair p;
-    pair_open(&p);
+    pair_open_with(&p, 3);
     pair_pull(&p);
     assert_int_equal(view_of(&p.a).position, 3);
     node_close(&p.b);
@@ -283,7 +249,7 @@ static struct refuse_row {
 static void test_refused(void **state) {
     const struct refuse_row *row = *state;
     struct pair p;
-    pair_open(&p);
+    pair_open_with(&p, 3);
     pair_answer(&p);
     assert_false(p.pull.page.more);
     row->spoil(&p.pull.records[1]);
@@ -300,11 +266,9 @@ static void test_refused(void **state) {
     assert_int_equal(known_count(&p), 0);
     assert_false(replica_is_comparable(p.a.replica));
     /* Not at once, but again; and what is not refused any more is taken. */
-    struct replica_now now = now_of(&p.a);
-    struct replica_todo todo;
-    replica_next(p.a.replica, p.a.store, &now, &todo);
+    struct replica_todo todo = node_next(&p.a);
     assert_int_equal(todo.kind, REPLICA_IDLE);
-    assert_in_range(todo.at_ms, now.mono_ms + 50, now.mono_ms + 100);
+    assert_in_range(todo.at_ms, world.mono_ms + 50, world.mono_ms + 100);
     pair_pull(&p);
     assert_int_equal(view_of(&p.a).position, 3);
     assert_false(view_of(&p.a).has_alarm);
@@ -320,7 +284,7 @@ static void test_refused(void **state) {
 static void test_collected_between_steps(void **state) {
     (void)state;
     struct pair p;
-    pair_open(&p);
+    pair_open_with(&p, 3);
     pair_answer(&p);
     struct replica_now now = now_of(&p.a);
     char why[REPLICA_REASON_BYTES];
@@ -342,7 +306,7 @@ static void test_collected_between_steps(void **state) {
 static void test_member_left_between_steps(void **state) {
     (void)state;
     struct pair p;
-    pair_open(&p);
+    pair_open_with(&p, 3);
     pair_answer(&p);
     struct replica_now now = now_of(&p.a);
     char why[REPLICA_REASON_BYTES];
@@ -366,7 +330,7 @@ static void test_member_left_between_steps(void **state) {
 static void test_reset(void **state) {
     (void)state;
     struct pair p;
-    pair_open(&p);
+    pair_open_with(&p, 3);
     pair_pull(&p);
     (void)fixture_put(p.a.store, "mine", "m", 0, world.unix_ms);
     struct store_known_entry e = { { 66 }, HLC(NOW - 1000, 0) };
@@ -378,10 +342,9 @@ static void test_reset(void **state) {
     assert_int_equal(p.pull.verdict, REPLICA_RESET);
     assert_false(is_in_service(&p.a));
     assert_absent(p.a.store, "mine", world.unix_ms);
-    struct replica_stats stats;
-    replica_stats(p.a.replica, &stats);
+    struct replica_stats stats = stats_of(&p.a);
     assert_int_equal(stats.reset_count, 1);
-    replica_stats(p.b.replica, &stats);
+    stats = stats_of(&p.b);
     assert_int_equal(stats.reset_given_count, 1);
     /* It begins again, as another writer that knows nothing, from 0. */
     pair_answer(&p);

@@ -3,6 +3,7 @@
  * and answers are lost, repeated, late and out of order, nodes crash and start again, members leave
  * and come back with what they hold. REPLICA_SEED=n in the environment runs that seed alone. */
 #include "replica_fixture.h"
+#include "seeded.h"
 
 #define NODES_MAX 5
 #define KEYS 40
@@ -19,29 +20,6 @@
 #define PULL_AGE_MAX 1500
 /* A registry view is at most so old. */
 #define VIEW_AGE_MAX 2000
-
-static uint64_t seed;
-static uint64_t random_state;
-
-#define CHECK(cond)                                                     \
-    do {                                                                \
-        if (!(cond)) {                                                  \
-            fail_msg("seed %llu: %s", (unsigned long long)seed, #cond); \
-        }                                                               \
-    } while (0)
-
-static uint64_t next_random(void) {
-    random_state += UINT64_C(0x9e3779b97f4a7c15); /* splitmix64 */
-    uint64_t x = random_state;
-    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-    return x ^ x >> 31;
-}
-
-static size_t below(size_t n) {
-    ASSERT(n > 0);
-    return (size_t)(next_random() % n);
-}
 
 /* ---- The world ---- */
 
@@ -564,21 +542,11 @@ static void run(void) {
     }
 }
 
-static void run_seeds(void) {
-    const char *one = getenv("REPLICA_SEED");
-    uint64_t first = one == NULL ? 1 : strtoull(one, NULL, 10);
-    uint64_t last = one == NULL ? SEEDS : first;
-    for (seed = first; seed <= last; seed++) {
-        random_state = seed;
-        run();
-    }
-}
-
 static void test_promise(void **state) {
     (void)state;
     has_changing_members = false;
     judged_count = 0;
-    run_seeds();
+    run_seeds("REPLICA_SEED", SEEDS, run);
     if (getenv("REPLICA_SEED") == NULL) {
         assert_true(acked_count > 1000);
         assert_true(collected_count > 100);
@@ -592,7 +560,7 @@ static void test_promise(void **state) {
 static void test_changing_members(void **state) {
     (void)state;
     has_changing_members = true;
-    run_seeds();
+    run_seeds("REPLICA_SEED", SEEDS, run);
     if (getenv("REPLICA_SEED") == NULL) {
         assert_true(reset_count > 0);
     }

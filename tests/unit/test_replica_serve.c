@@ -2,29 +2,6 @@
 /* The answering side: who is refused, what waits, and what counts as an acknowledgement. */
 #include "replica_fixture.h"
 
-/* b pulls from a; both are in service. */
-struct pair {
-    struct node a;
-    struct node b;
-    struct pull pull;
-};
-
-static void pair_open(struct pair *p) {
-    memset(p, 0, sizeof(*p));
-    node_boot(&p->a, 0, 1);
-    node_boot(&p->b, 1, 2);
-    struct node *nodes[] = { &p->a, &p->b };
-    replica_set_secret(p->a.replica, fixture_hash, true);
-    replica_set_secret(p->b.replica, fixture_hash, true);
-    node_list(&p->a, nodes, 2);
-    node_list(&p->b, nodes, 2);
-}
-
-static void pair_close(struct pair *p) {
-    node_close(&p->a);
-    node_close(&p->b);
-}
-
 static void pull_now(struct node *from, struct node *to) {
     static struct pull pull;
     pass_ms(6000);
@@ -33,7 +10,7 @@ static void pull_now(struct node *from, struct node *to) {
     pull_deliver(&pull, 99);
 }
 
-/* Both have met: the next pull of b waits. */
+/* Both have met, and b asks a: the pull waits, unless there is something to tell. */
 static void pair_meet(struct pair *p) {
     pull_now(&p->b, &p->a);
     pull_now(&p->a, &p->b);
@@ -173,10 +150,7 @@ static void test_without_secret(void **state) {
     node_boot(&c, 2, 3);
     struct node *nodes[] = { &p.a, &p.b, &c };
     node_list(&c, nodes, 3);
-    struct replica_now now = now_of(&c);
-    struct replica_todo todo;
-    replica_next(c.replica, c.store, &now, &todo); /* It asks nobody for data. */
-    assert_int_equal(todo.kind, REPLICA_IDLE);
+    assert_int_equal(node_next(&c).kind, REPLICA_IDLE); /* It asks nobody for data. */
     pair_meet(&p);
     p.pull.to = &c;
     assert_true(pull_serve(&p.pull, true));
@@ -315,9 +289,7 @@ static void test_new_boot(void **state) {
     struct store_written put = fixture_put(p.a.store, "k", "v", 0, world.unix_ms);
     pair_meet(&p);
     static struct pull late;
-    late = p.pull;
-    late.request.known.entries = late.asked;
-    late.request.heard = late.asked_heard;
+    pull_copy(&late, &p.pull);
     (void)pull_serve(&p.pull, false);
     assert_int_equal(replica_acks(p.a.replica, &put.stamp), 1);
     /* The new boot only asks: it may be a late message itself, but the acknowledgement is in doubt. */
@@ -356,9 +328,7 @@ static void test_unheard_boot(void **state) {
     pair_meet(&p);
     (void)pull_serve(&p.pull, false);
     static struct pull late;
-    late = p.pull;
-    late.request.known.entries = late.asked;
-    late.request.heard = late.asked_heard;
+    pull_copy(&late, &p.pull);
     late.request.state.incarnation[0] = 44;
     late.was_taken = false;
     (void)pull_serve(&late, true);
@@ -420,9 +390,7 @@ static void test_many_boots(void **state) {
     pair_meet(&p);
     for (uint8_t i = 0; i < 20; i++) {
         static struct pull late;
-        late = p.pull;
-        late.request.known.entries = late.asked;
-        late.request.heard = late.asked_heard;
+        pull_copy(&late, &p.pull);
         late.request.state.incarnation[0] = (uint8_t)(100 + i);
         (void)pull_serve(&late, true);
         replica_check(p.a.replica, p.a.store);

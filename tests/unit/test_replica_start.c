@@ -2,32 +2,17 @@
 /* Who the members are, and when a starting node has enough to serve. */
 #include "replica_fixture.h"
 
-#define NODES 6
 #define PASS_RECORDS 16
 
-struct cluster {
-    struct node nodes[NODES];
-    struct node *listed[NODES];
-    size_t count;
-};
-
-/* All in service, but the last one. */
+/* The last one starts beside the others. */
 static void cluster_open(struct cluster *c, size_t count) {
-    memset(c, 0, sizeof(*c));
-    c->count = count;
-    for (size_t i = 0; i < count; i++) {
-        node_boot(&c->nodes[i], (uint8_t)i, (uint8_t)(i + 1));
-        c->listed[i] = &c->nodes[i];
-    }
-    for (size_t i = 0; i < count; i++) {
-        replica_set_secret(c->nodes[i].replica, fixture_hash, i + 1 < count);
-        node_list(&c->nodes[i], c->listed, count);
-    }
+    cluster_boot(c, count, count - 1);
 }
 
-static void cluster_close(struct cluster *c) {
-    for (size_t i = 0; i < c->count; i++) {
-        node_close(&c->nodes[i]);
+static void old_ones_serve(struct cluster *c) {
+    for (size_t i = 0; i + 1 < c->count; i++) {
+        (void)node_next(&c->nodes[i]);
+        assert_true(is_in_service(&c->nodes[i]));
     }
 }
 
@@ -35,9 +20,7 @@ static void cluster_close(struct cluster *c) {
 static void pull_round(struct cluster *c, struct node *n, unsigned up) {
     static struct pull pull;
     for (;;) {
-        struct replica_now now = now_of(n);
-        struct replica_todo todo;
-        replica_next(n->replica, n->store, &now, &todo);
+        struct replica_todo todo = node_next(n);
         if (todo.kind == REPLICA_IDLE) {
             return;
         }
@@ -45,7 +28,7 @@ static void pull_round(struct cluster *c, struct node *n, unsigned up) {
         assert_int_equal(todo.kind, REPLICA_PULL);
         pull_send(&pull, n, &c->nodes[to], todo.ticket);
         if ((up >> to & 1) == 0) {
-            replica_pull_failed(n->replica, todo.ticket, false, "it does not answer", &now);
+            node_pull_failed(n, todo.ticket, "it does not answer");
             continue;
         }
         assert_true(pull_serve(&pull, true));
@@ -75,16 +58,10 @@ static void test_start(void **state) {
     struct node *last = &c.nodes[row->count - 1];
     assert_int_equal(replica_acks_for_quorum(last->replica), row->acks);
     assert_int_equal(replica_other_count(last->replica), row->count - 1);
-    for (size_t i = 0; i + 1 < row->count; i++) {
-        struct replica_now now = now_of(&c.nodes[i]);
-        struct replica_todo todo;
-        replica_next(c.nodes[i].replica, c.nodes[i].store, &now, &todo);
-        assert_true(is_in_service(&c.nodes[i]));
-    }
+    old_ones_serve(&c);
     pull_round(&c, last, row->up);
     assert_int_equal(is_in_service(last), row->at_once);
-    struct replica_stats stats;
-    replica_stats(last->replica, &stats);
+    struct replica_stats stats = stats_of(last);
     assert_int_equal(stats.durability_reset_count, 0);
     /* After a while with what there is, and that is counted. */
     pass_ms(FIXTURE_START_WAIT_MS - 1);
@@ -93,7 +70,7 @@ static void test_start(void **state) {
     pass_ms(1);
     pull_round(&c, last, row->up);
     assert_true(is_in_service(last));
-    replica_stats(last->replica, &stats);
+    stats = stats_of(last);
     assert_int_equal(stats.durability_reset_count, row->at_once ? 0 : 1);
     cluster_close(&c);
 }
@@ -108,17 +85,14 @@ static void test_start_waits_for_whoever_answers(void **state) {
         char key[] = { (char)('0' + i), '\0' };
         (void)fixture_put(c.nodes[0].store, key, "v", 0, world.unix_ms);
     }
-    struct replica_now now = now_of(&c.nodes[0]);
-    struct replica_todo todo;
-    replica_next(c.nodes[0].replica, c.nodes[0].store, &now, &todo);
+    (void)node_next(&c.nodes[0]);
     pass_ms(FIXTURE_START_WAIT_MS - 1);
     static struct pull pull;
-    now = now_of(last);
     for (size_t i = 0; i < 2; i++) {
-        replica_next(last->replica, last->store, &now, &todo);
+        struct replica_todo todo = node_next(last);
         assert_int_equal(todo.kind, REPLICA_PULL);
         if (todo.wallet.bytes[0] == 2) {
-            replica_pull_failed(last->replica, todo.ticket, false, "it hangs", &now);
+            node_pull_failed(last, todo.ticket, "it hangs");
             continue;
         }
         pull_send(&pull, last, &c.nodes[0], todo.ticket);
@@ -141,21 +115,16 @@ static void test_start_beside_a_new_boot(void **state) {
     struct cluster c;
     cluster_open(&c, 4);
     struct node *last = &c.nodes[3];
-    for (size_t i = 0; i < 3; i++) {
-        struct replica_now now = now_of(&c.nodes[i]);
-        struct replica_todo todo;
-        replica_next(c.nodes[i].replica, c.nodes[i].store, &now, &todo);
-    }
+    old_ones_serve(&c);
     pull_round(&c, last, 1);
     assert_false(is_in_service(last));
     static struct pull pull;
     pass_ms(6000);
-    struct replica_now now = now_of(last);
     struct replica_todo todo;
     do {
-        replica_next(last->replica, last->store, &now, &todo);
+        todo = node_next(last);
         if (todo.wallet.bytes[0] != 2) {
-            replica_pull_failed(last->replica, todo.ticket, false, "later", &now);
+            node_pull_failed(last, todo.ticket, "later");
         }
     } while (todo.wallet.bytes[0] != 2);
     pull_send(&pull, last, &c.nodes[1], todo.ticket);
@@ -179,11 +148,9 @@ static void test_starting_is_not_asked_for_data(void **state) {
     struct cluster c;
     cluster_open(&c, 3);
     static struct pull pull;
-    struct replica_now now = now_of(&c.nodes[0]);
-    struct replica_todo todo;
-    replica_next(c.nodes[0].replica, c.nodes[0].store, &now, &todo);
+    struct replica_todo todo = node_next(&c.nodes[0]);
     while (todo.wallet.bytes[0] != 3) {
-        replica_next(c.nodes[0].replica, c.nodes[0].store, &now, &todo);
+        todo = node_next(&c.nodes[0]);
     }
     pull_send(&pull, &c.nodes[0], &c.nodes[2], todo.ticket);
     assert_true(pull_serve(&pull, true));
@@ -197,11 +164,7 @@ static void test_other_secret_starts_over(void **state) {
     struct cluster c;
     cluster_open(&c, 3);
     struct node *last = &c.nodes[2];
-    for (size_t i = 0; i < 2; i++) {
-        struct replica_now now = now_of(&c.nodes[i]);
-        struct replica_todo todo;
-        replica_next(c.nodes[i].replica, c.nodes[i].store, &now, &todo);
-    }
+    old_ones_serve(&c);
     pull_round(&c, last, 3);
     assert_true(is_in_service(last));
     replica_set_secret(last->replica, fixture_hash, false); /* The same: nothing happens. */
@@ -298,11 +261,7 @@ static void test_leaving_and_coming_back(void **state) {
     struct cluster c;
     cluster_open(&c, 3);
     struct node *n = &c.nodes[0];
-    for (size_t i = 0; i < 2; i++) {
-        struct replica_now now = now_of(&c.nodes[i]);
-        struct replica_todo todo;
-        replica_next(c.nodes[i].replica, c.nodes[i].store, &now, &todo);
-    }
+    old_ones_serve(&c);
     pull_round(&c, &c.nodes[2], 3);
     (void)fixture_put(n->store, "mine", "m", 0, world.unix_ms);
     node_list(n, &c.listed[1], 2);
@@ -505,32 +464,27 @@ static void test_backoff(void **state) {
     uint64_t bound_ms = 100;
     static struct pull pull;
     for (size_t i = 0; i < 10; i++) {
-        struct replica_now now = now_of(n);
         struct replica_todo todo;
         for (size_t k = 0; k < 2; k++) {
-            replica_next(n->replica, n->store, &now, &todo);
+            todo = node_next(n);
             assert_int_equal(todo.kind, REPLICA_PULL);
-            replica_pull_failed(n->replica, todo.ticket, false, "it does not answer", &now);
-            replica_pull_failed(n->replica, todo.ticket, false, "twice", &now);
+            node_pull_failed(n, todo.ticket, "it does not answer");
+            node_pull_failed(n, todo.ticket, "twice");
         }
-        replica_next(n->replica, n->store, &now, &todo);
+        todo = node_next(n);
         assert_int_equal(todo.kind, REPLICA_IDLE);
-        assert_in_range(todo.at_ms, now.mono_ms + bound_ms / 2, now.mono_ms + bound_ms);
-        struct replica_view view;
-        assert_true(replica_view(n->replica, 0, &now, &view));
-        assert_false(view.reachable);
-        assert_string_equal(view.error, "it does not answer");
+        assert_in_range(todo.at_ms, world.mono_ms + bound_ms / 2, world.mono_ms + bound_ms);
+        assert_false(view_of(n).reachable);
+        assert_string_equal(view_of(n).error, "it does not answer");
         pass_ms(bound_ms);
         bound_ms = 2 * bound_ms < 5000 ? 2 * bound_ms : 5000;
     }
     /* One answers now, while the other hangs: it is asked again and again all the same. */
-    struct replica_now now = now_of(&c.nodes[0]);
-    struct replica_todo todo;
-    replica_next(c.nodes[0].replica, c.nodes[0].store, &now, &todo);
+    (void)node_next(&c.nodes[0]);
     for (size_t i = 0; i < 5; i++) {
-        now = now_of(n);
+        struct replica_todo todo;
         do {
-            replica_next(n->replica, n->store, &now, &todo);
+            todo = node_next(n);
         } while (todo.kind == REPLICA_PULL && todo.wallet.bytes[0] != 1);
         assert_int_equal(todo.kind, REPLICA_PULL);
         pull_send(&pull, n, &c.nodes[0], todo.ticket);
@@ -538,8 +492,7 @@ static void test_backoff(void **state) {
         pull_deliver(&pull, 0);
         pass_ms(100);
     }
-    struct replica_stats stats;
-    replica_stats(n->replica, &stats);
+    struct replica_stats stats = stats_of(n);
     assert_int_equal(stats.pull_ok_count, 5);
     assert_int_equal(stats.pull_failed_count, 20);
     assert_int_equal(stats.reachable_count, 1);
@@ -570,15 +523,12 @@ static void test_a_starting_node_pulls_from_one_at_a_time(void **state) {
         assert_true(pulls[i].page.more);
     }
     pull_next(&pulls[0], n, &c.nodes[0]);
-    struct replica_now now = now_of(n);
-    struct replica_todo todo;
-    replica_next(n->replica, n->store, &now, &todo);
+    struct replica_todo todo = node_next(n);
     assert_int_equal(todo.kind, REPLICA_IDLE);
-    assert_int_equal(todo.at_ms, now.mono_ms + 250);
+    assert_int_equal(todo.at_ms, world.mono_ms + 250);
     /* It stalls: the second goes on, and it too, when it answers. */
     pass_ms(249);
-    now = now_of(n);
-    replica_next(n->replica, n->store, &now, &todo);
+    todo = node_next(n);
     assert_int_equal(todo.kind, REPLICA_IDLE);
     pass_ms(1);
     pull_next(&pulls[1], n, &c.nodes[1]);
@@ -589,8 +539,7 @@ static void test_a_starting_node_pulls_from_one_at_a_time(void **state) {
     }
     pull_round(&c, n, 3);
     assert_true(is_in_service(n));
-    struct replica_stats stats;
-    replica_stats(n->replica, &stats);
+    struct replica_stats stats = stats_of(n);
     assert_int_equal(stats.applied_count, PASS_RECORDS);
     assert_int_equal(stats.record_count, PASS_RECORDS + pulls[0].record_count * 2);
     cluster_close(&c);
@@ -609,8 +558,7 @@ static void test_a_failed_pass_holds_nobody(void **state) {
         pull_deliver(&pulls[i], 0);
     }
     pull_next(&pulls[0], n, &c.nodes[0]);
-    struct replica_now now = now_of(n);
-    replica_pull_failed(n->replica, pulls[0].ticket, false, "it is gone", &now);
+    node_pull_failed(n, pulls[0].ticket, "it is gone");
     pull_next(&pulls[1], n, &c.nodes[1]);
     cluster_close(&c);
 }
@@ -666,14 +614,13 @@ static void test_pages_ahead(void **state) {
     }
     assert_false(pulls[at].page.more);
     pull_end(&pulls[at]);
-    struct replica_stats stats;
-    replica_stats(n->replica, &stats);
+    struct replica_stats stats = stats_of(n);
     assert_int_equal(stats.record_count, PASS_RECORDS);
     assert_int_equal(stats.applied_count, PASS_RECORDS);
     assert_int_equal(stats.dropped_page_count, 0);
     pull_round(&c, n, 3);
     assert_true(is_in_service(n));
-    replica_stats(n->replica, &stats);
+    stats = stats_of(n);
     assert_int_equal(stats.record_count, PASS_RECORDS);
     cluster_close(&c);
 }
@@ -728,7 +675,7 @@ static void test_page_ahead_is_void(void **state) {
     if (row->fate == AHEAD_EARLY) {
         assert_dropped(&ahead);
     } else if (row->fate == AHEAD_FAILS) {
-        replica_pull_failed(n->replica, ahead.ticket, false, "it is gone", &now);
+        node_pull_failed(n, ahead.ticket, "it is gone");
     } else if (row->fate == AHEAD_AFTER_REFUSAL) {
         first.records[1].is_forged = true;
     } else if (row->fate == AHEAD_AFTER_RESTART) {
@@ -742,9 +689,8 @@ static void test_page_ahead_is_void(void **state) {
         assert_dropped(&ahead);
     }
     pass_ms(1000);
-    now = now_of(n);
     do {
-        replica_next(n->replica, n->store, &now, &todo);
+        todo = node_next(n);
         assert_int_equal(todo.kind, REPLICA_PULL);
     } while (todo.wallet.bytes[0] != 1);
     pull_send(&ahead, n, &c.nodes[0], todo.ticket);

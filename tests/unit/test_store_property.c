@@ -3,6 +3,7 @@
  * STORE_SEED=n in the environment runs that seed alone. */
 #include <stdio.h>
 
+#include "seeded.h"
 #include "store_fixture.h"
 
 #define APPS 2
@@ -11,28 +12,6 @@
 #define REPLICAS 4
 #define WRITES_MAX 4000
 #define SEEDS 200
-
-static uint64_t seed;
-static uint64_t random_state;
-
-#define CHECK(cond)                                                     \
-    do {                                                                \
-        if (!(cond)) {                                                  \
-            fail_msg("seed %llu: %s", (unsigned long long)seed, #cond); \
-        }                                                               \
-    } while (0)
-
-static uint64_t next_random(void) {
-    random_state += UINT64_C(0x9e3779b97f4a7c15); /* splitmix64 */
-    uint64_t x = random_state;
-    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-    return x ^ x >> 31;
-}
-
-static size_t below(size_t n) {
-    return (size_t)(next_random() % n);
-}
 
 /* ---- Writes and the model ---- */
 
@@ -560,25 +539,15 @@ static void run_cluster(void) {
     }
 }
 
-static void run_seeds(void (*run)(void)) {
-    const char *one = getenv("STORE_SEED");
-    uint64_t first = one == NULL ? 1 : strtoull(one, NULL, 10);
-    uint64_t last = one == NULL ? SEEDS : first;
-    for (seed = first; seed <= last; seed++) {
-        random_state = seed;
-        run();
-    }
-}
-
 static void test_join(void **state) {
     (void)state;
-    run_seeds(run_join);
+    run_seeds("STORE_SEED", SEEDS, run_join);
 }
 
 static void test_cluster(void **state) {
     (void)state;
     reset_count = 0;
-    run_seeds(run_cluster);
+    run_seeds("STORE_SEED", SEEDS, run_cluster);
     assert_true(reset_count > 0 || getenv("STORE_SEED") != NULL);
 }
 
