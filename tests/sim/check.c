@@ -114,21 +114,49 @@ void check_collected(struct world *w, struct machine *m) {
     }
 }
 
-/* What known covers is here, or was superseded and collected (docs/replication.md, invariant K). */
+/* Whether the floor tells that the write, or what superseded it, may be gone. */
+static bool floor_tells(const struct world *w, const struct machine *m,
+                        const struct store_known *floor, const struct write *write) {
+    for (size_t i = 0; i < w->write_count; i++) {
+        const struct write *later = &w->writes[i];
+        if (later->cell == write->cell && later->secret == m->secret &&
+            compare(&later->stamp, &write->stamp) >= 0 &&
+            (later->tombstone || later->ttl_ms != 0) && store_known_covers(floor, &later->stamp)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What known covers is here, or was superseded and collected (docs/replication.md, invariant K); and
+ * then the floor says so (R2). */
 static void check_known(struct world *w, struct machine *m) {
     struct store_known_entry entries[KNOWN_COUNT_MAX];
+    struct store_known_entry floor_entries[KNOWN_COUNT_MAX];
     struct store_known known;
+    struct store_known floor;
     struct rc rc = store_known_copy(m->store, entries, KNOWN_COUNT_MAX, &known);
+    ASSERT(rc.err == E_OK);
+    rc = store_floor_copy(m->store, floor_entries, KNOWN_COUNT_MAX, &floor);
     ASSERT(rc.err == E_OK);
     if (known.rest_hlc > 0) {
         world_count(w, TALLY_COMPACTED);
     }
     for (size_t i = 0; i < w->write_count; i++) {
         const struct write *write = &w->writes[i];
-        if (write->secret == m->secret && write->stamp.hlc > known.rest_hlc &&
-            store_covers(m->store, &write->stamp) && !has_or_had(w, m, write)) {
+        struct store_stamp held = held_stamp(m, write->cell);
+        if (write->secret != m->secret || write->stamp.hlc <= known.rest_hlc ||
+            !store_covers(m->store, &write->stamp) || compare(&held, &write->stamp) >= 0) {
+            continue;
+        }
+        if (!has_or_had(w, m, write)) {
             world_fail(w, "n%u: says that it knows write %zu of cell %u, and has not seen it",
                        m->idx, i, write->cell);
+        }
+        if (!floor_tells(w, m, &floor, write)) {
+            world_fail(
+                w, "n%u: knows write %zu of cell %u, which is not here, and no floor tells of it",
+                m->idx, i, write->cell);
         }
     }
 }

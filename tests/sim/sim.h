@@ -148,6 +148,9 @@ struct message {
     bool is_held;            /* By a peer that hangs. */
     bool is_starting;        /* REFUSAL: the responder is not in service. */
     struct message *origin;  /* PAGE, until its records are read: the request. */
+    size_t read_bytes;       /* Of the records read, as the log counts them. */
+    uint64_t seen_last;      /* The log's end and the floor after the last section. */
+    uint64_t seen_rise_count;
     struct replica_request request;
     struct replica_page page;
     struct replica_state state; /* DIGEST_ANSWER, and DIGEST. */

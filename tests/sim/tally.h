@@ -71,6 +71,12 @@
     X(RESET_TAKEN, "replica: RESET taken, state dropped", 5)                   \
     X(PAGE_DROPPED, "replica: page dropped", 100)                              \
     X(PAGE_STOPPED, "replica: merge stopped in the middle", 0)                 \
+    X(PAGE_SECTION, "replica: page read on in another section", 800)           \
+    X(PAGE_CHANGED, "replica: store changed between two sections", 400)        \
+    X(PAGE_FLOOR_ROSE, "replica: floor rose between two sections", 20)         \
+    X(PAGE_HELD_BACK, "replica: not the last page, for its floor", 15)         \
+    X(PAGE_VOID, "replica: store emptied between two sections", 0)             \
+    X(PAGE_CUT_OFF, "replica: crash between two sections", 50)                 \
     X(PAGE_AHEAD, "replica: next page asked for ahead", 100)                   \
     X(PULL_REFUSED, "replica: pull refused", 100)                              \
     X(PULL_PARKED, "replica: pull waited", 900)                                \

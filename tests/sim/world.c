@@ -195,6 +195,7 @@ static void happen(struct world *w, const struct event *event) {
             happen_in(w, m, event);
         } else {
             drop(w, event);
+            world_count_by(w, TALLY_PAGE_CUT_OFF, event->kind == EVENT_READ ? 1 : 0);
         }
         break;
     }
