@@ -8,7 +8,6 @@
 
 #define SERVER_SEED 0x11
 #define CLIENT_SEED 0x22
-#define RUN_MS_MAX 120000u
 
 struct answer {
     size_t count; /* Closures that ran. */
@@ -82,16 +81,6 @@ static inline struct world *open_world(struct net_channel_cfg cfg) {
 static inline void channel_gone(void *ctx) {
     ((struct world *)ctx)->is_channel_gone = true;
 }
-
-/* Turns the loop until a condition holds; fails when it never does. */
-#define RUN_UNTIL(w, condition)                          \
-    do {                                                 \
-        uint64_t end_ms_ = clock_mono_ms() + RUN_MS_MAX; \
-        while (!(condition)) {                           \
-            assert_true(clock_mono_ms() < end_ms_);      \
-            (void)uv_run(&(w)->loop, UV_RUN_ONCE);       \
-        }                                                \
-    } while (0)
 
 static inline void close_world(struct world *w) {
     if (w->channel != NULL) {

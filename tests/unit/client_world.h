@@ -10,7 +10,6 @@
 #define SERVER_COUNT 2u
 #define FIRST_SEED 0x41 /* Server i's wallet comes from FIRST_SEED + i. */
 #define CLIENT_SEED 0x22
-#define RUN_MS_MAX 120000u
 
 struct world {
     uv_loop_t loop;
@@ -27,16 +26,6 @@ struct world {
     char targets[128];
     char wallets[128];
 };
-
-/* Turns the loop until a condition holds; fails when it never does. */
-#define RUN_UNTIL(w, condition)                          \
-    do {                                                 \
-        uint64_t end_ms_ = clock_mono_ms() + RUN_MS_MAX; \
-        while (!(condition)) {                           \
-            assert_true(clock_mono_ms() < end_ms_);      \
-            (void)uv_run(&(w)->loop, UV_RUN_ONCE);       \
-        }                                                \
-    } while (0)
 
 static inline void on_frame(struct scripted_server *s, struct net_conn *conn,
                             const struct frame *frame) {

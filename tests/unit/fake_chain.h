@@ -8,6 +8,7 @@
 #include "auth/facts.h"
 #include "crypto/keccak.h"
 #include "registry/abi.h"
+#include "registry/chain.h"
 #include "registry/head.h"
 #include "registry/rpc_batch.h"
 #include "script_server.h"
@@ -387,4 +388,16 @@ static inline void fake_tell(struct fake_chain *chain, const char *method, const
     fake_lock(chain);
     chain->lie = (struct fake_lie){ method, result, error };
     fake_unlock(chain);
+}
+
+/* For a client of the chain at `url`, one that does not try again; the clocks are left to the test. */
+static inline struct registry_chain_cfg fake_cfg(const char *url) {
+    return (struct registry_chain_cfg){ .rpc_url = url,
+                                        .chain_id = FAKE_CHAIN_ID,
+                                        .nova_app_registry = { { 1 } },
+                                        .kms_registry = { { 2 } },
+                                        .kms_app_id = FAKE_KMS_APP,
+                                        .attempt_count_max = 1,
+                                        .timeout_ms = 60000,
+                                        .total_ms = 60000 };
 }

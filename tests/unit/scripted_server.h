@@ -9,6 +9,7 @@
 
 #include <uv.h>
 
+#include "base/clock.h"
 #include "net/conn.h"
 #include "novakms/v1/kms.pb-c.h"
 #include "test_peers.h"
@@ -16,6 +17,17 @@
 
 #define SCRIPTED_CONN_MAX 32
 #define SCRIPTED_REQUEST_MAX 2048
+
+/* Turns the loop of `w` until a condition holds; fails when it never does. */
+#define RUN_MS_MAX 120000u
+#define RUN_UNTIL(w, condition)                          \
+    do {                                                 \
+        uint64_t end_ms_ = clock_mono_ms() + RUN_MS_MAX; \
+        while (!(condition)) {                           \
+            assert_true(clock_mono_ms() < end_ms_);      \
+            (void)uv_run(&(w)->loop, UV_RUN_ONCE);       \
+        }                                                \
+    } while (0)
 
 struct scripted_server;
 

@@ -39,3 +39,18 @@ static inline uint8_t *test_dup(const void *in, size_t len) {
                                                       .initial_state = &(rows)[i_] }; \
         }                                                                             \
     } while (0)
+
+/* Rows for the bounds of a configuration: one field of 32 bits is set to a value, and the error that
+ * follows. */
+struct test_cfg_row {
+    const char *name;
+    size_t offset;
+    uint32_t value;
+    enum err want;
+};
+#define TEST_CFG_ROW(type, field, value, want) \
+    { #field "=" #value, offsetof(struct type, field), value, want }
+
+static inline void test_cfg_set(void *cfg, const struct test_cfg_row *row) {
+    memcpy((uint8_t *)cfg + row->offset, &row->value, sizeof(row->value));
+}

@@ -494,17 +494,9 @@ static void test_full_tables(void **state) {
     auth_view_close(&view);
 }
 
-#define CFG_ROW(field, value, want) \
-    { #field "=" #value, offsetof(struct auth_view_cfg, field), value, want }
+#define CFG_ROW(field, value, want) TEST_CFG_ROW(auth_view_cfg, field, value, want)
 
-struct cfg_row {
-    const char *name;
-    size_t offset;
-    uint32_t value;
-    enum err want;
-};
-
-static struct cfg_row cfg_rows[] = {
+static struct test_cfg_row cfg_rows[] = {
     CFG_ROW(entry_count_max, 0, E_BAD_CONFIG),
     CFG_ROW(entry_count_max, AUTH_VIEW_ENTRY_COUNT_MAX, E_OK),
     CFG_ROW(entry_count_max, AUTH_VIEW_ENTRY_COUNT_MAX + 1, E_BAD_CONFIG),
@@ -525,9 +517,9 @@ static struct cfg_row cfg_rows[] = {
 };
 
 static void test_cfg_row(void **state) {
-    const struct cfg_row *row = *state;
+    const struct test_cfg_row *row = *state;
     struct auth_view_cfg cfg = test_cfg();
-    memcpy((uint8_t *)&cfg + row->offset, &row->value, sizeof(row->value));
+    test_cfg_set(&cfg, row);
     struct auth_view *view = NULL;
     assert_err_equal(auth_view_init(&view, &cfg), row->want);
     assert_int_equal(view != NULL, row->want == E_OK);

@@ -138,6 +138,18 @@ static void answer(struct bench *b, uint64_t app_id, enum auth_instance_status s
     question.asker.answer_cb(question.asker.ctx, &question.wallet, &facts, NULL);
 }
 
+static void hang_up(struct bench *b, struct net_conn *conn) {
+    b->ops.closed(b->ops.ctx, conn);
+}
+
+/* A connection of wallet 1, an instance of app 7, that was admitted. */
+static void open_admitted(struct bench *b, struct net_conn *conn, struct bench_cfg how) {
+    open_bench(b, how);
+    connect_wallet(b, conn, 1);
+    answer(b, 7, AUTH_INSTANCE_ACTIVE);
+    assert_true(conn->admitted);
+}
+
 static void answer_unreadable(const char *reason) {
     assert_true(asked_count > 0);
     struct question question = asked[0];
@@ -186,8 +198,8 @@ static void test_members_call_before_it_serves(void **state) {
     assert_int_equal(call_of(&b, by_member, false, &why), STATUS_OK);
     assert_int_equal(call_of(&b, by_member, true, &why), STATUS_OK);
     assert_int_equal(call_of(&b, by_app, false, &why), STATUS_PERMISSION_DENIED);
-    b.ops.closed(b.ops.ctx, &member);
-    b.ops.closed(b.ops.ctx, &app);
+    hang_up(&b, &member);
+    hang_up(&b, &app);
     close_bench(&b);
 }
 
@@ -215,9 +227,9 @@ static void test_unknown_wallet_waits_for_the_registry(void **state) {
     assert_int_equal(asked_count, 0);
     struct status why;
     assert_int_equal(call(&b, &one, false, &why), STATUS_OK);
-    b.ops.closed(b.ops.ctx, &one);
-    b.ops.closed(b.ops.ctx, &two);
-    b.ops.closed(b.ops.ctx, &three);
+    hang_up(&b, &one);
+    hang_up(&b, &two);
+    hang_up(&b, &three);
     close_bench(&b);
 }
 
@@ -251,7 +263,7 @@ static void test_refusal(void **state) {
     assert_false(conn.admitted);
     assert_int_equal(conn.why.code, row->want);
     assert_non_null(strstr(conn.why.text, row->text));
-    b.ops.closed(b.ops.ctx, &conn);
+    hang_up(&b, &conn);
     close_bench(&b);
 }
 
@@ -261,7 +273,7 @@ static void test_connection_ends_while_it_waits(void **state) {
     open_bench(&b, (struct bench_cfg){ 0, 10000 });
     struct net_conn conn;
     connect_wallet(&b, &conn, 1);
-    b.ops.closed(b.ops.ctx, &conn);
+    hang_up(&b, &conn);
     answer(&b, 7, AUTH_INSTANCE_ACTIVE);
     assert_false(conn.admitted || conn.refused);
     close_bench(&b);
@@ -280,8 +292,8 @@ static void test_full_registry_queue(void **state) {
     connect_wallet(&b, &again, 1);
     assert_true(again.refused);
     assert_int_equal(again.why.code, STATUS_UNAVAILABLE);
-    b.ops.closed(b.ops.ctx, &conn);
-    b.ops.closed(b.ops.ctx, &again);
+    hang_up(&b, &conn);
+    hang_up(&b, &again);
     close_bench(&b);
 }
 
@@ -299,11 +311,8 @@ static void run_until_asked(struct bench *b) {
 static void test_revoked_while_connected(void **state) {
     (void)state;
     struct bench b;
-    open_bench(&b, (struct bench_cfg){ 0, 1 });
     struct net_conn conn;
-    connect_wallet(&b, &conn, 1);
-    answer(&b, 7, AUTH_INSTANCE_ACTIVE);
-    assert_true(conn.admitted);
+    open_admitted(&b, &conn, (struct bench_cfg){ 0, 1 });
     struct status why;
     assert_int_equal(call(&b, &conn, false, &why), STATUS_OK);
     run_until_asked(&b);
@@ -311,53 +320,47 @@ static void test_revoked_while_connected(void **state) {
     answer(&b, 7, AUTH_INSTANCE_STOPPED);
     assert_int_equal(call(&b, &conn, false, &why), STATUS_PERMISSION_DENIED);
     assert_int_equal(call(&b, &conn, true, &why), STATUS_PERMISSION_DENIED);
-    b.ops.closed(b.ops.ctx, &conn);
+    hang_up(&b, &conn);
     close_bench(&b);
+}
+
+/* It hangs up, and connects again when what was read of it has aged a little. */
+static void come_back(struct bench *b, struct net_conn *conn) {
+    hang_up(b, conn);
+    asked_count = 0;
+    uint64_t start_ms = uv_now(&b->loop);
+    while (uv_now(&b->loop) < start_ms + 2) {
+        uv_update_time(&b->loop);
+    }
+    connect_wallet(b, conn, 1);
 }
 
 /* Revoked while it had no connection: what is held would still permit it. */
 static void test_revoked_while_away(void **state) {
     (void)state;
     struct bench b;
-    open_bench(&b, (struct bench_cfg){ 0, 1 });
     struct net_conn conn;
-    connect_wallet(&b, &conn, 1);
-    answer(&b, 7, AUTH_INSTANCE_ACTIVE);
-    assert_true(conn.admitted);
-    b.ops.closed(b.ops.ctx, &conn);
-    asked_count = 0;
-    uint64_t start_ms = uv_now(&b.loop);
-    while (uv_now(&b.loop) < start_ms + 2) {
-        uv_update_time(&b.loop);
-    }
-    connect_wallet(&b, &conn, 1);
+    open_admitted(&b, &conn, (struct bench_cfg){ 0, 1 });
+    come_back(&b, &conn);
     assert_false(conn.admitted || conn.refused);
     assert_int_equal(asked_count, 1);
     answer(&b, 7, AUTH_INSTANCE_STOPPED);
     assert_true(conn.refused);
     assert_int_equal(conn.why.code, STATUS_PERMISSION_DENIED);
-    b.ops.closed(b.ops.ctx, &conn);
+    hang_up(&b, &conn);
     close_bench(&b);
 }
 
 static void test_back_while_the_registry_is_down(void **state) {
     (void)state;
     struct bench b;
-    open_bench(&b, (struct bench_cfg){ 0, 1 });
     struct net_conn conn;
-    connect_wallet(&b, &conn, 1);
-    answer(&b, 7, AUTH_INSTANCE_ACTIVE);
-    b.ops.closed(b.ops.ctx, &conn);
-    asked_count = 0;
-    uint64_t start_ms = uv_now(&b.loop);
-    while (uv_now(&b.loop) < start_ms + 2) {
-        uv_update_time(&b.loop);
-    }
-    connect_wallet(&b, &conn, 1);
+    open_admitted(&b, &conn, (struct bench_cfg){ 0, 1 });
+    come_back(&b, &conn);
     assert_false(conn.admitted);
     answer_unreadable("the file is broken");
     assert_true(conn.admitted); /* What is held counts until it is ttl_ms old. */
-    b.ops.closed(b.ops.ctx, &conn);
+    hang_up(&b, &conn);
     close_bench(&b);
 }
 
@@ -379,18 +382,16 @@ static void test_rate_limit(void **state) {
     assert_non_null(strstr(why.text, "RATE_LIMIT_PER_MINUTE is 3"));
     assert_int_equal(call(&b, &conn, true, &why), STATUS_OK); /* It was counted before. */
     assert_int_equal(call(&b, &other, false, &why), STATUS_OK);
-    b.ops.closed(b.ops.ctx, &conn);
-    b.ops.closed(b.ops.ctx, &other);
+    hang_up(&b, &conn);
+    hang_up(&b, &other);
     close_bench(&b);
 }
 
 static void test_gates(void **state) {
     (void)state;
     struct bench b;
-    open_bench(&b, (struct bench_cfg){ 0, 10000 });
     struct net_conn conn;
-    connect_wallet(&b, &conn, 1);
-    answer(&b, 7, AUTH_INSTANCE_ACTIVE);
+    open_admitted(&b, &conn, (struct bench_cfg){ 0, 10000 });
     struct status why;
     (void)service_readiness_set(&b.readiness, SERVICE_GATE_CLOCK, "the clock stepped");
     assert_int_equal(call(&b, &conn, false, &why), STATUS_UNAVAILABLE);
@@ -402,7 +403,7 @@ static void test_gates(void **state) {
     service_readiness_hand_over(&b.readiness);
     assert_int_equal(call(&b, &conn, true, &why), STATUS_OK);
     assert_int_equal(call(&b, &conn, false, &why), STATUS_UNAVAILABLE);
-    b.ops.closed(b.ops.ctx, &conn);
+    hang_up(&b, &conn);
     close_bench(&b);
 }
 
@@ -410,10 +411,8 @@ static void test_gates(void **state) {
 static void test_app_changes_during_a_call(void **state) {
     (void)state;
     struct bench b;
-    open_bench(&b, (struct bench_cfg){ 0, 1 });
     struct net_conn conn;
-    connect_wallet(&b, &conn, 1);
-    answer(&b, 7, AUTH_INSTANCE_ACTIVE);
+    open_admitted(&b, &conn, (struct bench_cfg){ 0, 1 });
     struct status why;
     assert_int_equal(call(&b, &conn, false, &why), STATUS_OK);
     run_until_asked(&b);
@@ -424,7 +423,7 @@ static void test_app_changes_during_a_call(void **state) {
     struct auth_view_stats stats = { 0 };
     authority_stats(b.authority, &stats);
     assert_int_equal(stats.pinned_count, 1);
-    b.ops.closed(b.ops.ctx, &conn);
+    hang_up(&b, &conn);
     close_bench(&b);
 }
 

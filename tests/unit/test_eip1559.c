@@ -95,14 +95,7 @@ static void check_row(const json_t *row) {
 
 static void test_vectors(void **state) {
     (void)state;
-    json_t *cases = vectors_load("eip1559.json");
-    size_t i = 0;
-    json_t *row = NULL;
-    json_array_foreach(cases, i, row) {
-        check_row(row);
-    }
-    assert_true(i > 0);
-    vectors_close(cases);
+    vectors_each("eip1559.json", check_row);
 }
 
 static void test_compare(void **state) {

@@ -48,14 +48,7 @@ static void check_row(const json_t *row) {
 
 static void test_vectors(void **state) {
     (void)state;
-    json_t *cases = vectors_load("eip191.json");
-    size_t i = 0;
-    json_t *row = NULL;
-    json_array_foreach(cases, i, row) {
-        check_row(row);
-    }
-    assert_true(i > 0);
-    vectors_close(cases);
+    vectors_each("eip191.json", check_row);
 }
 
 static void sign_hello(struct eth_signature *signature, struct wallet *wallet) {

@@ -44,16 +44,10 @@ static void pass(uint64_t span_ms) {
 }
 
 static struct registry_chain_cfg cfg_of(const char *url) {
-    return (struct registry_chain_cfg){ .rpc_url = url,
-                                        .chain_id = FAKE_CHAIN_ID,
-                                        .nova_app_registry = { { 1 } },
-                                        .kms_registry = { { 2 } },
-                                        .kms_app_id = FAKE_KMS_APP,
-                                        .attempt_count_max = 1,
-                                        .timeout_ms = 60000,
-                                        .total_ms = 60000,
-                                        .mono_ms = read_mono,
-                                        .unix_ms = read_unix };
+    struct registry_chain_cfg cfg = fake_cfg(url);
+    cfg.mono_ms = read_mono;
+    cfg.unix_ms = read_unix;
+    return cfg;
 }
 
 static int setup(void **state) {

@@ -21,16 +21,9 @@ static uint64_t read_unix(void) {
 static int setup(void **state) {
     (void)state;
     fake = fake_start_chain(WALL_S);
-    const struct registry_chain_cfg cfg = { .rpc_url = fake->server->url,
-                                            .chain_id = FAKE_CHAIN_ID,
-                                            .nova_app_registry = { { 1 } },
-                                            .kms_registry = { { 2 } },
-                                            .kms_app_id = FAKE_KMS_APP,
-                                            .attempt_count_max = 1,
-                                            .timeout_ms = 60000,
-                                            .total_ms = 60000,
-                                            .mono_ms = read_mono,
-                                            .unix_ms = read_unix };
+    struct registry_chain_cfg cfg = fake_cfg(fake->server->url);
+    cfg.mono_ms = read_mono;
+    cfg.unix_ms = read_unix;
     assert_ok(chain_init(&chain, &cfg, reason));
     return 0;
 }

@@ -480,17 +480,9 @@ static void test_many_threads(void **state) {
     assert_int_equal(s.refused_count + accepted_count, 4 * 2000);
 }
 
-#define CFG_ROW(field, value, want) \
-    { #field "=" #value, offsetof(struct registry_service_cfg, field), value, want }
+#define CFG_ROW(field, value, want) TEST_CFG_ROW(registry_service_cfg, field, value, want)
 
-struct cfg_row {
-    const char *name;
-    size_t offset;
-    uint32_t value;
-    enum err want;
-};
-
-static struct cfg_row cfg_rows[] = {
+static struct test_cfg_row cfg_rows[] = {
     CFG_ROW(refresh_count_max, 0, E_BAD_CONFIG),
     CFG_ROW(refresh_count_max, REGISTRY_SERVICE_QUEUE_COUNT_MAX, E_OK),
     CFG_ROW(refresh_count_max, REGISTRY_SERVICE_QUEUE_COUNT_MAX + 1, E_BAD_CONFIG),
@@ -504,10 +496,10 @@ static struct cfg_row cfg_rows[] = {
 };
 
 static void test_cfg_row(void **state) {
-    const struct cfg_row *row = *state;
+    const struct test_cfg_row *row = *state;
     (void)setup(NULL);
     struct registry_service_cfg cfg = test_cfg();
-    memcpy((uint8_t *)&cfg + row->offset, &row->value, sizeof(row->value));
+    test_cfg_set(&cfg, row);
     struct registry *source = &fake.base;
     assert_err_equal(registry_service_init(&service, &source, &cfg), row->want);
     assert_int_equal(service != NULL, row->want == E_OK);

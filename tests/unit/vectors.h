@@ -52,3 +52,15 @@ static inline struct bytes vectors_hex(const json_t *row, const char *field) {
     assert_ok(hex_decode(text, out.ptr, out.len));
     return out;
 }
+
+/* Checks every row of a file that has some. */
+static inline void vectors_each(const char *file, void (*check_row)(const json_t *row)) {
+    json_t *cases = vectors_load(file);
+    size_t i = 0;
+    json_t *row = NULL;
+    json_array_foreach(cases, i, row) {
+        check_row(row);
+    }
+    assert_true(i > 0);
+    vectors_close(cases);
+}
