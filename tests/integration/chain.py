@@ -18,8 +18,8 @@ import time
 import urllib.error
 import urllib.request
 
-from harness import (CHAIN_ID, DEADLINE_S, ROOT, CallError, Closed, Conn, Wallet, eventually,
-                     keccak256, parse_address, plain_environment, program)
+from harness import (CHAIN_ID, DEADLINE_S, ROOT, CallError, Closed, Conn, Wallet, check_end,
+                     eventually, keccak256, parse_address, plain_environment, program)
 
 CONTRACTS = pathlib.Path(os.environ.get("NOVA_CONTRACTS_DIR", ROOT / "contracts"))
 ANVIL = CONTRACTS / "node_modules/.bin/anvil"
@@ -31,9 +31,9 @@ ZERO_HASH = "0x" + "0" * 64
 MEASUREMENT = b"\x07" * 32
 
 
-def artifacts():
-    """Whether chain and compiled contracts are here (make -C contracts build)."""
-    return ANVIL.exists() and (CONTRACTS / "out/KMSRegistry.sol/KMSRegistry.json").exists()
+def check_built():
+    assert ANVIL.exists() and (CONTRACTS / "out/KMSRegistry.sol/KMSRegistry.json").exists(), \
+        "the contracts are not built: make -C contracts build"
 
 
 def word(value):
@@ -86,6 +86,7 @@ class Chain:
     """anvil with a block each second, both registries, the KMS app and a sample app."""
 
     def __init__(self):
+        check_built()
         self.dir = tempfile.TemporaryDirectory(prefix="nova-chain-")
         with open(self.dir.name + "/anvil.log", "wb") as log:
             self.process = subprocess.Popen(
@@ -423,17 +424,8 @@ class LiveNode:
         if self.process is None:
             return
         self.process.send_signal(signal.SIGTERM)
-        try:
-            code = self.process.wait(DEADLINE_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            code = "killed by the test"
-        self.process = None
-        output = self.output()
-        assert code == 0, "exit %s:\n%s" % (code, output[-6000:])
-        for sign in ("Sanitizer", "runtime error:", "panic"):
-            assert sign not in output, output[-20000:]
+        process, self.process = self.process, None
+        check_end(process, self.output)
 
     def kill(self):
         self.process.kill()

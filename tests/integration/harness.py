@@ -403,6 +403,20 @@ def plain_environment(extra=None):
     return env
 
 
+def check_end(process, output):
+    """Waits for a node that was asked to end, and checks that it did so well. output() is its log."""
+    try:
+        code = process.wait(DEADLINE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        code = "killed by the test"
+    log = output()
+    assert code == 0, "exit %s:\n%s" % (code, log[-6000:])
+    for sign in ("Sanitizer", "runtime error:", "panic"):
+        assert sign not in log, log[-20000:]
+
+
 class Node:
     """`nova-kms --dev` in a directory of its own. A new directory is prepared with a registry of
     APP_COUNT apps beside the node, for new_app(): a wallet that is enrolled while the node runs is
@@ -471,17 +485,8 @@ class Node:
             return
         if how is not None and self.process.poll() is None:
             self.process.send_signal(how)
-        try:
-            code = self.process.wait(DEADLINE_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            code = "killed by the test"
-        self.process = None
-        output = self.output()
-        assert code == 0, "exit %s:\n%s" % (code, output[-6000:])
-        for sign in ("Sanitizer", "runtime error:", "panic"):
-            assert sign not in output, output[-20000:]
+        process, self.process = self.process, None
+        check_end(process, self.output)
 
     def kill(self):
         if self.process is not None:

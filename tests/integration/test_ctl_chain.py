@@ -98,7 +98,6 @@ class Net:
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory):
-    assert chains.artifacts(), "the contracts are not built: make -C contracts build"
     net = Net(tmp_path_factory.mktemp("ctl"))
     yield net
     net.close()

@@ -274,14 +274,20 @@ def test_stop_under_load_loses_no_accepted_call(tmp_path, how):
         assert load.done > 50
 
 
+def begin_waiting_read(conn):
+    """A read of what nobody wrote is under way, for READ_WAIT_MS. Gives its call id."""
+    seen = harness.frame_pb.Stamp(hlc=1 << 40, writer=b"\5" * 16)
+    get = kms_pb.GetRequest(key=b"k", seen=seen)
+    call_id = conn.begin("KmsService/Get", get.SerializeToString(), timeout_ms=60000)
+    conn.call("WhoAmI")
+    return call_id
+
+
 def test_stop_finishes_calls_that_wait(tmp_path):
     node = Node(tmp_path, env={"READ_WAIT_MS": "2000"})
     wallet, conn = node.new_app()
     with conn:
-        seen = harness.frame_pb.Stamp(hlc=1 << 40, writer=b"\5" * 16)
-        call_id = conn.begin("KmsService/Get", kms_pb.GetRequest(
-            key=b"k", seen=seen).SerializeToString())
-        conn.call("WhoAmI")
+        call_id = begin_waiting_read(conn)
         node.process.send_signal(signal.SIGTERM)
         answer, _ = conn.finish(call_id)
         assert answer.status == harness.NOT_FOUND and answer.details.may_miss
@@ -304,9 +310,7 @@ def test_stop_refuses_new_connections(tmp_path):
     node = Node(tmp_path, env={"READ_WAIT_MS": "3000"})
     wallet, conn = node.new_app()
     with conn:
-        seen = harness.frame_pb.Stamp(hlc=1 << 40, writer=b"\5" * 16)
-        conn.begin("KmsService/Get", kms_pb.GetRequest(key=b"k", seen=seen).SerializeToString())
-        conn.call("WhoAmI")
+        begin_waiting_read(conn)
         node.process.send_signal(signal.SIGTERM)
         while conn.goaway is None:
             conn.read_frame()
@@ -325,10 +329,7 @@ def test_a_second_signal_stops_at_once(tmp_path):
     node = Node(tmp_path, env={"READ_WAIT_MS": "60000"})
     wallet, conn = node.new_app()
     with conn:
-        seen = harness.frame_pb.Stamp(hlc=1 << 40, writer=b"\5" * 16)
-        conn.begin("KmsService/Get", kms_pb.GetRequest(key=b"k", seen=seen).SerializeToString(),
-                   timeout_ms=60000)
-        conn.call("WhoAmI")
+        begin_waiting_read(conn)
         node.process.send_signal(signal.SIGTERM)
         while conn.goaway is None:
             conn.read_frame()
@@ -342,10 +343,7 @@ def test_a_drain_has_an_end(tmp_path):
     node = Node(tmp_path, env={"READ_WAIT_MS": "60000", "DRAIN_TIMEOUT_SECONDS": "1"})
     wallet, conn = node.new_app()
     with conn:
-        seen = harness.frame_pb.Stamp(hlc=1 << 40, writer=b"\5" * 16)
-        conn.begin("KmsService/Get", kms_pb.GetRequest(key=b"k", seen=seen).SerializeToString(),
-                   timeout_ms=60000)
-        conn.call("WhoAmI")
+        begin_waiting_read(conn)
         node.stop()
 
 
