@@ -299,13 +299,13 @@ class Caller(threading.Thread):
         self.keys = options.get("keys", 100)
         self.pause_s = options.get("pause_s", 0.0)
         self.must_read = options.get("must_read", False)  # A read must succeed on some node.
-        self.has_session = options.get("has_session", True)  # It shows what it has seen.
+        self.has_session = options.get("has_session", True)  # It shows its stamps.
         self.visit = None       # A node that it is to go to next, on that node's side of its wire.
         self.done = threading.Event()
         self.conn = self.number = None
         self.written = 0
-        self.seen = None        # The highest stamp, as the wire has it.
-        self.seen_key = None    # Whose it is, if it is this session's own write.
+        self.shown = {}         # The highest stamp, and that of its latest write, as on the wire.
+        self.own = {}           # {key: stamp}: what it must not miss without being told.
 
     def run(self):
         try:
@@ -384,30 +384,29 @@ class Caller(threading.Thread):
 
     def write(self, key, attempt, call, **arguments):
         self.history.begin(key, attempt)
-        if self.seen is not None:
-            arguments["seen"] = self.seen
-        answer = self.attempt(call, key=key, durability=QUORUM, **arguments)
+        answer = self.attempt(call, key=key, durability=QUORUM, **arguments, **self.shown)
         if answer is None:
             self.history.count("unacked")
             return
-        if self.seen is not None and stamp_of(answer.stamp) <= stamp_of(self.seen):
-            self.history.fault("a write on node-%d is stamped before what its caller has seen"
-                               % self.number)
         attempt.stamp = stamp_of(answer.stamp)
+        if any(attempt.stamp <= stamp_of(shown) for shown in self.shown.values()):
+            self.history.fault("a write on node-%d is stamped before what its caller showed"
+                               % self.number)
         self.history.count("acked")
         if self.has_session:
-            self.seen, self.seen_key = answer.stamp, key
+            self.shown = {"seen": answer.stamp, "wrote": answer.stamp}
+            if answer.may_miss:
+                self.own.clear()
+            self.own[key] = attempt.stamp
 
     def read(self, key):
         answer = None
         for _ in range(20 if self.must_read else 1):
             try:
-                answer = self.attempt("Get", key=key, **(
-                    {} if self.seen is None else {"seen": self.seen}))
+                answer = self.attempt("Get", key=key, **self.shown)
             except CallError as error:  # Not found.
-                if (key == self.seen_key and b"/keep/" in key
-                        and not error.details.may_miss):
-                    self.history.fault("%s cannot read %r, its own last write, on node-%d"
+                if key in self.own and b"/drop/" not in key and not error.details.may_miss:
+                    self.history.fault("%s cannot read %r, its own write, on node-%d"
                                        % (self.name, key, self.number))
                 return
             if answer is not None:
@@ -418,11 +417,12 @@ class Caller(threading.Thread):
             return
         self.history.count("reads")
         stamp = stamp_of(answer.stamp)
-        if key == self.seen_key and not answer.may_miss and stamp < stamp_of(self.seen):
+        if key in self.own and not answer.may_miss and stamp < self.own[key]:
             self.history.fault("%s reads an older %r than it wrote, on node-%d"
                                % (self.name, key, self.number))
-        if self.has_session and (self.seen is None or stamp > stamp_of(self.seen)):
-            self.seen, self.seen_key = answer.stamp, key
+        if self.has_session and ("seen" not in self.shown
+                                 or stamp > stamp_of(self.shown["seen"])):
+            self.shown["seen"] = answer.stamp
 
     def derive(self):
         path = b"path/%d" % self.random.randrange(20)

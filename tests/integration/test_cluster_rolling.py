@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Three real nodes on a chain: restarted one after the other, with clocks that are wrong, and one that
-comes with a new wallet."""
+"""Three real nodes on a chain: restarted one after the other, with clocks that are wrong, a caller that
+goes from one to the other, and a node that comes with a new wallet."""
+import itertools
+
 import pytest
 
-from cluster import QUORUM, Cluster, Load, check
-from harness import RESOURCE_EXHAUSTED, eventually, fails
+from cluster import QUORUM, Cluster, Load, check, stamp_of
+from harness import NOT_FOUND, RESOURCE_EXHAUSTED, CallError, eventually, fails
 
 SKEW_MAX_S = 5
 
@@ -54,6 +56,60 @@ def test_a_node_whose_clock_is_wrong_is_left_out(cluster):
         cluster.set_clock(3, 0)
         cluster.start(3)
         check(cluster, load)
+
+
+def test_a_caller_that_changes_nodes_misses_no_write_of_its_own(cluster):
+    """Each of its writes is on another node than the one before, and beside others' newer ones."""
+    conns = [cluster.connect_known(number) for number in cluster.numbers]
+    shown, own = {}, {}
+    for turn in range(40):
+        writer, other, reader = conns[turn % 3], conns[(turn + 1) % 3], conns[(turn + 2) % 3]
+        key, value = b"keep/roam/%d" % (turn % 7), b"%d" % turn
+        answer = writer.call("Put", key=key, value=value, **shown)
+        assert all(stamp_of(answer.stamp) > stamp_of(stamp) for stamp in shown.values())
+        if answer.may_miss:  # On a machine that is too busy.
+            own.clear()
+        own[key] = value
+        newer = other.call("Put", key=b"keep/other", value=b"x").stamp
+        shown = {"seen": max(newer, answer.stamp, key=stamp_of), "wrote": answer.stamp}
+        answer = reader.call("BatchGet", keys=list(own), **shown)
+        assert [item.value for item in answer.items] == list(own.values()) or answer.may_miss
+    for conn in conns:
+        conn.close()
+
+
+def misses(conn, **shown):
+    """Whether a key is not there, and whether the answer says that it may miss it."""
+    try:
+        return False, conn.call("Get", key=b"keep/mine", **shown).may_miss
+    except CallError as error:
+        assert error.code == NOT_FOUND
+        return True, error.details.may_miss
+
+
+def test_a_caller_whose_node_is_cut_off_is_told(cluster):
+    """What it wrote there is not on the others; but there is a newer write of somebody else's, which it
+    has seen. That stamp alone would not tell them."""
+    cluster.order(1, "cut")
+    with cluster.connect(1, past_the_wire=True) as first:
+        mine = first.call("Put", key=b"keep/mine", value=b"1").stamp
+    with cluster.connect_known(2) as second, cluster.connect_known(3) as third:
+        for _ in itertools.count():
+            newer = third.call("Put", key=b"keep/other", value=b"x").stamp
+            if stamp_of(newer) > stamp_of(mine):
+                break
+        eventually("the newer write", lambda: not misses(second, seen=newer)[1])
+        assert misses(second, seen=newer) == (True, False)
+        assert misses(second, seen=newer, wrote=mine) == (True, True)
+        answer = second.call("Put", key=b"keep/mine", value=b"2", seen=newer, wrote=mine)
+        assert answer.may_miss
+        assert stamp_of(answer.stamp) > stamp_of(newer) > stamp_of(mine)
+        cluster.order(1, "heal")
+        eventually("the first write", lambda: misses(second, seen=newer, wrote=mine) == (
+            False, False))
+    for number in cluster.numbers:
+        eventually("the last write", lambda n=number: cluster.value(n, b"keep/mine") == b"2")
+    cluster.await_same()
 
 
 def test_a_quota_binds_the_node_that_is_asked(cluster):
