@@ -297,22 +297,45 @@ struct cluster {
     size_t count;
 };
 
-/* The first old_count begin with the cluster; the others start, and have to fetch. */
-static inline void cluster_boot(struct cluster *c, size_t count, size_t old_count) {
+static inline void cluster_boot(struct cluster *c, size_t count) {
     memset(c, 0, sizeof(*c));
     c->count = count;
     for (size_t i = 0; i < count; i++) {
         node_boot(&c->nodes[i], (uint8_t)i, (uint8_t)(i + 1));
         c->listed[i] = &c->nodes[i];
     }
-    for (size_t i = 0; i < count; i++) {
+}
+
+/* The first old_count were there before the others were listed; these start, and have to fetch. */
+static inline void cluster_join(struct cluster *c, size_t old_count) {
+    for (size_t i = 0; i < c->count; i++) {
         replica_set_secret(c->nodes[i].replica, fixture_hash, i < old_count);
-        node_list(&c->nodes[i], c->listed, count);
+        node_list(&c->nodes[i], c->listed, c->count);
     }
 }
 
 static inline void cluster_close(struct cluster *c) {
     for (size_t i = 0; i < c->count; i++) {
         node_close(&c->nodes[i]);
+    }
+}
+
+/* Makes n pull from everybody that is due; only those in `up` answer. */
+static inline void pull_round(struct cluster *c, struct node *n, unsigned up) {
+    static struct pull pull;
+    for (;;) {
+        struct replica_todo todo = node_next(n);
+        if (todo.kind == REPLICA_IDLE) {
+            return;
+        }
+        size_t to = (size_t)todo.wallet.bytes[0] - 1;
+        assert_int_equal(todo.kind, REPLICA_PULL);
+        pull_send(&pull, n, &c->nodes[to], todo.ticket);
+        if ((up >> to & 1) == 0) {
+            node_pull_failed(n, todo.ticket, "it does not answer");
+            continue;
+        }
+        assert_true(pull_serve(&pull, true));
+        pull_deliver(&pull, 99);
     }
 }

@@ -11,7 +11,8 @@ static void pull_once(struct node *from, struct node *to) {
 static void test_plain_flow(void **state) {
     (void)state;
     struct cluster c;
-    cluster_boot(&c, 2, 1);
+    cluster_boot(&c, 2);
+    cluster_join(&c, 1);
     struct node *a = &c.nodes[0]; /* It generated the secret. */
     struct node *b = &c.nodes[1];
     assert_false(is_in_service(b));

@@ -12,7 +12,8 @@ static void start(struct node *n) {
 
 /* All in service. */
 static void cluster_open(struct cluster *c, size_t count) {
-    cluster_boot(c, count, count);
+    cluster_boot(c, count);
+    cluster_join(c, count);
     for (size_t i = 0; i < count; i++) {
         start(&c->nodes[i]);
     }

@@ -6,33 +6,14 @@
 
 /* The last one starts beside the others. */
 static void cluster_open(struct cluster *c, size_t count) {
-    cluster_boot(c, count, count - 1);
+    cluster_boot(c, count);
+    cluster_join(c, count - 1);
 }
 
 static void old_ones_serve(struct cluster *c) {
     for (size_t i = 0; i + 1 < c->count; i++) {
         (void)node_next(&c->nodes[i]);
         assert_true(is_in_service(&c->nodes[i]));
-    }
-}
-
-/* Makes n pull from everybody that is due; only those in `up` answer. */
-static void pull_round(struct cluster *c, struct node *n, unsigned up) {
-    static struct pull pull;
-    for (;;) {
-        struct replica_todo todo = node_next(n);
-        if (todo.kind == REPLICA_IDLE) {
-            return;
-        }
-        size_t to = (size_t)todo.wallet.bytes[0] - 1;
-        assert_int_equal(todo.kind, REPLICA_PULL);
-        pull_send(&pull, n, &c->nodes[to], todo.ticket);
-        if ((up >> to & 1) == 0) {
-            node_pull_failed(n, todo.ticket, "it does not answer");
-            continue;
-        }
-        assert_true(pull_serve(&pull, true));
-        pull_deliver(&pull, 99);
     }
 }
 
@@ -279,177 +260,6 @@ static void test_leaving_and_coming_back(void **state) {
     pull_round(&c, n, 6);
     assert_true(is_in_service(n));
     assert_value(n->store, "mine", world.unix_ms, "m");
-    cluster_close(&c);
-}
-
-/* ---- Nodes born together ---- */
-
-/* Three or more that begin, with the first one's secret. */
-static void birth_open(struct cluster *c, size_t count) {
-    memset(c, 0, sizeof(*c));
-    c->count = count;
-    for (size_t i = 0; i < count; i++) {
-        node_boot(&c->nodes[i], (uint8_t)i, (uint8_t)(i + 1));
-        c->listed[i] = &c->nodes[i];
-    }
-    for (size_t i = 0; i < count; i++) {
-        node_list(&c->nodes[i], c->listed, count);
-        replica_set_secret(c->nodes[i].replica, fixture_hash, i == 0);
-    }
-    struct replica_now now = now_of(&c->nodes[0]);
-    struct replica_todo todo;
-    replica_next(c->nodes[0].replica, c->nodes[0].store, &now, &todo);
-    assert_true(is_in_service(&c->nodes[0]));
-}
-
-static void give_secret(struct cluster *c) {
-    struct replica_now now = now_of(&c->nodes[0]);
-    replica_note_shared(c->nodes[0].replica, &now);
-}
-
-/* The same machine begins again, under the same wallet. */
-static void boot_again(struct cluster *c, size_t idx, uint8_t writer) {
-    node_close(&c->nodes[idx]);
-    node_boot(&c->nodes[idx], (uint8_t)idx, writer);
-    node_list(&c->nodes[idx], c->listed, c->count);
-    replica_set_secret(c->nodes[idx].replica, fixture_hash, false);
-}
-
-/* Pulls the founder to the end; the others are still starting. */
-static bool joins(struct cluster *c, size_t idx) {
-    pull_round(c, &c->nodes[idx], 1);
-    return is_in_service(&c->nodes[idx]);
-}
-
-static uint64_t resets_of(const struct node *n) {
-    struct replica_stats stats;
-    replica_stats(n->replica, &stats);
-    return stats.durability_reset_count;
-}
-
-/* All come into service at once, with the founder's data, and none counts a durability_reset. */
-static void test_born_together(void **state) {
-    (void)state;
-    struct cluster c;
-    birth_open(&c, 3);
-    (void)fixture_put(c.nodes[0].store, "first", "v", 0, world.unix_ms);
-    give_secret(&c);
-    for (size_t i = 1; i < 3; i++) {
-        assert_true(joins(&c, i));
-        assert_value(c.nodes[i].store, "first", world.unix_ms, "v");
-        assert_int_equal(resets_of(&c.nodes[i]), 0);
-    }
-    cluster_close(&c);
-}
-
-/* The same boot may ask as often as it likes: it is the same one. */
-static void test_a_newcomer_asks_again(void **state) {
-    (void)state;
-    struct cluster c;
-    birth_open(&c, 2);
-    give_secret(&c);
-    static struct pull pull;
-    pull_next(&pull, &c.nodes[1], &c.nodes[0]);
-    assert_true(pull_serve(&pull, true));
-    assert_true(pull.page.newcomer);
-    struct replica_now now = now_of(&c.nodes[1]);
-    replica_pull_failed(c.nodes[1].replica, pull.ticket, false, "it was lost", &now);
-    pass_ms(FIXTURE_START_WAIT_MS / 2);
-    pull_next(&pull, &c.nodes[1], &c.nodes[0]);
-    assert_true(pull_serve(&pull, true));
-    assert_true(pull.page.newcomer);
-    cluster_close(&c);
-}
-
-enum birth_fault {
-    BIRTH_UNSHARED,  /* The founder gave the secret to nobody: it does not know who has it. */
-    BIRTH_LATE,      /* Others may have waited long enough meanwhile. */
-    BIRTH_SECOND,    /* An earlier boot of the member may have been in service. */
-    BIRTH_RESET,     /* Another incarnation of the same boot. */
-    BIRTH_STRANGER,  /* Somebody came into service without the founder. */
-    BIRTH_CHANGED,   /* A member left, or came back as another, after some were let in. */
-    BIRTH_FOUNDER_2, /* The founder is another boot. */
-};
-static struct birth_row {
-    const char *name;
-    enum birth_fault fault;
-} birth_rows[] = {
-    { "unshared", BIRTH_UNSHARED },       { "late", BIRTH_LATE },
-    { "second_boot", BIRTH_SECOND },      { "after_a_reset", BIRTH_RESET },
-    { "stranger", BIRTH_STRANGER },       { "members_changed", BIRTH_CHANGED },
-    { "founder_again", BIRTH_FOUNDER_2 },
-};
-
-/* The fifth of five, which needs three others in service. */
-static void test_no_newcomer(void **state) {
-    const struct birth_row *row = *state;
-    struct cluster c;
-    birth_open(&c, 5);
-    if (row->fault != BIRTH_UNSHARED) {
-        give_secret(&c);
-    }
-    if (row->fault == BIRTH_LATE) {
-        pass_ms(FIXTURE_START_WAIT_MS / 2);
-    } else if (row->fault == BIRTH_SECOND) {
-        assert_true(joins(&c, 4));
-        boot_again(&c, 4, 50);
-    } else if (row->fault == BIRTH_RESET) {
-        static struct pull pull;
-        pull_next(&pull, &c.nodes[4], &c.nodes[0]);
-        assert_true(pull_serve(&pull, true));
-        const uint8_t writer[STORE_WRITER_BYTES] = { 51 };
-        struct replica_now now = now_of(&c.nodes[4]);
-        store_reset(c.nodes[4].store, writer);
-        replica_restart(c.nodes[4].replica, &now);
-    } else if (row->fault == BIRTH_STRANGER) {
-        replica_set_secret(c.nodes[3].replica, (const uint8_t[REPLICA_HASH_BYTES]){ 9 }, false);
-        replica_set_secret(c.nodes[3].replica, fixture_hash, true);
-        pull_round(&c, &c.nodes[3], 1);
-    } else if (row->fault == BIRTH_CHANGED) {
-        assert_true(joins(&c, 1));
-        node_list(&c.nodes[0], c.listed, 4);
-        node_list(&c.nodes[0], c.listed, 5);
-    } else if (row->fault == BIRTH_FOUNDER_2) {
-        struct replica_now now = now_of(&c.nodes[0]);
-        const uint8_t writer[STORE_WRITER_BYTES] = { 52 };
-        store_reset(c.nodes[0].store, writer);
-        replica_restart(c.nodes[0].replica, &now);
-        pass_ms(FIXTURE_START_WAIT_MS);
-        pull_round(&c, &c.nodes[0], 0);
-        assert_true(is_in_service(&c.nodes[0]));
-        pass_ms(1000);
-    }
-    assert_false(joins(&c, 4));
-    cluster_close(&c);
-}
-
-/* Who joins before anybody else was let in changes nothing. */
-static void test_members_join_before_the_first_newcomer(void **state) {
-    (void)state;
-    struct cluster c;
-    birth_open(&c, 3);
-    node_list(&c.nodes[0], c.listed, 1);
-    give_secret(&c);
-    node_list(&c.nodes[0], c.listed, 3);
-    assert_true(joins(&c, 1));
-    cluster_close(&c);
-}
-
-/* As soon as those who were let in are enough for another, the founder is not asked any more who is in
- * service. */
-static void test_newcomers_are_bounded(void **state) {
-    (void)state;
-    struct cluster c;
-    birth_open(&c, 6);
-    give_secret(&c);
-    for (size_t i = 1; i < 4; i++) {
-        assert_true(joins(&c, i));
-    }
-    assert_false(joins(&c, 4));
-    pass_ms(1000);
-    pull_round(&c, &c.nodes[4], 7);
-    assert_true(is_in_service(&c.nodes[4]));
-    assert_int_equal(resets_of(&c.nodes[4]), 0);
     cluster_close(&c);
 }
 
@@ -747,8 +557,8 @@ static void test_config(void **state) {
 }
 
 int main(void) {
-    struct CMUnitTest tests[TEST_ROWS(start_rows) + TEST_ROWS(members_rows) +
-                            TEST_ROWS(birth_rows) + TEST_ROWS(ahead_rows) + 16];
+    struct CMUnitTest
+        tests[TEST_ROWS(start_rows) + TEST_ROWS(members_rows) + TEST_ROWS(ahead_rows) + 16];
     const struct CMUnitTest single[] = {
         cmocka_unit_test(test_start_waits_for_whoever_answers),
         cmocka_unit_test(test_start_beside_a_new_boot),
@@ -756,10 +566,6 @@ int main(void) {
         cmocka_unit_test(test_other_secret_starts_over),
         cmocka_unit_test(test_too_many_members),
         cmocka_unit_test(test_leaving_and_coming_back),
-        cmocka_unit_test(test_born_together),
-        cmocka_unit_test(test_a_newcomer_asks_again),
-        cmocka_unit_test(test_members_join_before_the_first_newcomer),
-        cmocka_unit_test(test_newcomers_are_bounded),
         cmocka_unit_test(test_backoff),
         cmocka_unit_test(test_a_starting_node_pulls_from_one_at_a_time),
         cmocka_unit_test(test_a_failed_pass_holds_nobody),
@@ -770,7 +576,6 @@ int main(void) {
     size_t count = 0;
     TEST_ADD_ROWS(tests, count, test_start, start_rows);
     TEST_ADD_ROWS(tests, count, test_members, members_rows);
-    TEST_ADD_ROWS(tests, count, test_no_newcomer, birth_rows);
     TEST_ADD_ROWS(tests, count, test_page_ahead_is_void, ahead_rows);
     for (size_t i = 0; i < TEST_ROWS(single); i++) {
         tests[count++] = single[i];
