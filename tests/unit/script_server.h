@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -79,11 +80,11 @@ static inline char *script_body(char *request, size_t len) {
     request[len] = '\0';
     char *end = strstr(request, "\r\n\r\n");
     const char *length = strcasestr(request, "\r\nContent-Length:");
-    if (end == NULL || length == NULL) {
+    if (end == NULL) {
         return NULL;
     }
     char *body = end + 4;
-    size_t want = strtoul(length + strlen("\r\nContent-Length:"), NULL, 10);
+    size_t want = length == NULL ? 0 : strtoul(length + strlen("\r\nContent-Length:"), NULL, 10);
     return len - (size_t)(body - request) >= want ? body : NULL;
 }
 
@@ -129,6 +130,8 @@ static inline void *script_main(void *arg) {
         if (server->fd < 0) {
             continue;
         }
+        const int on = 1; /* Head and body are two writes. */
+        (void)setsockopt(server->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
         (void)pthread_mutex_lock(&server->lock);
         server->connection_count++;
         (void)pthread_mutex_unlock(&server->lock);
