@@ -19,6 +19,7 @@ struct auth_bucket {
     uint64_t at_ms;
 };
 
+/* Full, as of now_ms. */
 void auth_bucket_fill(struct auth_bucket *bucket, struct auth_bucket_rate rate, uint64_t now_ms);
 /* Brings it up to now_ms. A clock that went back adds nothing. */
 void auth_bucket_refill(struct auth_bucket *bucket, struct auth_bucket_rate rate, uint64_t now_ms);

@@ -21,7 +21,7 @@ struct auth_list {
     uint32_t count;
 };
 
-/* Node is taken out of the list it stands in first. */
+/* To the end, or the beginning; node is taken out of the list it stands in first. */
 void auth_list_append(struct auth_list *list, struct auth_node *node);
 void auth_list_prepend(struct auth_list *list, struct auth_node *node);
 /* Does nothing for a node in no list. */

@@ -21,6 +21,7 @@ RC log_parse_level(const char *name, enum log_level *out);
 /* LOG(WARN, "rpc.conn", "conn=%u err=%s", id, err_name(rc.err)). The area (up to the dot) becomes
  * part of the logger's name. */
 #define LOG(level, event, ...) log_line(LOG_##level, event, __VA_ARGS__)
+/* LOG's work; call that. */
 void log_line(enum log_level level, const char *event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -40,9 +41,12 @@ struct log_limit {
             log_line(LOG_##level, event, format " dropped=%u", __VA_ARGS__, dropped_); \
         }                                                                              \
     } while (0)
+/* LOG_LIMITED's work: whether this line may be written; *dropped gets how many were not before
+ * it. */
 bool log_limit_pass(struct log_limit *limit, uint32_t *dropped);
 
 /* Room for 64 escaped bytes. */
 #define LOG_PEER_TEXT_BYTES (64 * 4 + 4)
-/* Writes text with everything but printable ASCII escaped, cut after 64 bytes ("..."). Gives buf. */
+/* Writes text with everything but printable ASCII escaped, cut after 64 bytes ("..."). Gives
+ * buf. */
 const char *log_peer_text(struct span text, char buf[static LOG_PEER_TEXT_BYTES]);

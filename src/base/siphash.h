@@ -14,4 +14,5 @@ struct siphash_key {
 
 /* Key bytes are little-endian, as in the paper's vectors. */
 struct siphash_key siphash_key_from(const uint8_t bytes[static SIPHASH_KEY_BYTES]);
+/* The hash of in under the key. */
 uint64_t siphash(const struct siphash_key *key, struct span in);

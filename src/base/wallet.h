@@ -15,9 +15,11 @@ struct wallet {
 static inline struct span wallet_span(const struct wallet *w) {
     return (struct span){ w->bytes, WALLET_BYTES };
 }
+/* Public bytes: not in constant time. */
 bool wallet_equal(const struct wallet *a, const struct wallet *b);
 bool wallet_is_zero(const struct wallet *w);
-/* Gives text. */
+/* Writes "0x" and 40 lowercase hex digits. Gives text. */
 const char *wallet_format(const struct wallet *w, char text[static WALLET_TEXT_BYTES]);
-/* Takes 0x and 40 hex digits of either case; a checksum in the case is not checked. */
+/* Takes 0x and 40 hex digits of either case; a checksum in the case is not checked. MALFORMED
+ * otherwise. */
 RC wallet_parse(struct span text, struct wallet *out);

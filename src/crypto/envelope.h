@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Odyn's envelope, which carries the cluster's master secret between enclaves: ECDH on P-384 (SEC 1,
- * NIST SP 800-56A), HKDF-SHA256 (RFC 5869) and AES-256-GCM (SP 800-38D).
+/* Odyn's envelope, which carries the cluster's master secret between enclaves: ECDH on P-384 (SEC
+ * 1, NIST SP 800-56A), HKDF-SHA256 (RFC 5869) and AES-256-GCM (SP 800-38D).
  *
  *     key = HKDF(ikm = x of the shared point, salt = min(A, B) max(A, B) nonce,
  *                info = "capsule-ecdh-aes256gcm-v1", 32 bytes)
  *
- * A and B are the two public keys as uncompressed SEC 1 points, ordered as bytes, so both sides make
- * the same salt. No additional data. The keys are static: neither side proves that it is alive, and
- * a replay opens again; who needs more puts it into the plaintext, as the peers' exchange does.
+ * A and B are the two public keys as uncompressed SEC 1 points, ordered as bytes, so both sides
+ * make the same salt. No additional data. The keys are static: neither side proves that it is
+ * alive, and a replay opens again; who needs more puts it into the plaintext, as the peers'
+ * exchange does.
  *
- * Any thread. What mbedTLS computes with lies in its own heap, which it wipes; that is locked once the
- * process has called secret_harden_process. */
+ * Any thread. What mbedTLS computes with lies in its own heap, which it wipes; that is locked once
+ * the process has called secret_harden_process. */
 #pragma once
 
 #include "base/bytes.h"
@@ -35,11 +36,12 @@ static inline struct span envelope_public_span(const struct envelope_public *key
 /* As raw SEC 1 bytes. */
 bool envelope_public_equal(const struct envelope_public *a, const struct envelope_public *b);
 /* Reads a DER SubjectPublicKeyInfo (RFC 5480), as teePubkey is on chain. P-384 and an uncompressed
- * point have exactly one encoding, and nothing else passes. MALFORMED for another length, algorithm,
- * curve or form, and for a point off the curve; CRYPTO, NOMEM. */
+ * point have exactly one encoding, and nothing else passes. MALFORMED for another length,
+ * algorithm, curve or form, and for a point off the curve; CRYPTO, NOMEM. */
 RC envelope_public_parse(struct span der, struct envelope_public *out);
 /* The same of the bare point. */
 RC envelope_public_from_point(struct span sec1, struct envelope_public *out);
+/* The other way round: the DER that envelope_public_parse reads. */
 void envelope_public_write(const struct envelope_public *key,
                            uint8_t der[static ENVELOPE_DER_BYTES]);
 

@@ -37,7 +37,9 @@ struct http_text {
     size_t bytes_max;
     bool failed;
 };
+/* Frees, and leaves it empty. */
 void http_text_close(struct http_text *text);
+/* Append; nothing is added to a text that has failed. */
 void http_text_append(struct http_text *text, struct span s);
 void http_text_printf(struct http_text *text, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -11,6 +11,7 @@ struct http_process {
     uint64_t total_bytes;     /* The machine's memory: an enclave's whole, and not a container's */
     uint64_t available_bytes; /* share. MemTotal and MemAvailable of /proc/meminfo. */
 };
+/* Reads /proc anew. */
 void http_process_read(struct http_process *out);
 
 /* The value of the line "NAME:  123 kB" of such a file, in bytes; 0 when there is none. */

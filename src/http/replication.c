@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "http/metrics.h"
+#include "http/samples.h"
 
 /* A member as it was at one moment: what the replica lends is copied under its lock. */
 struct member {
@@ -70,18 +70,23 @@ json_t *http_cluster_object(const struct http_node *node, const struct service_s
 
 /* ---- /metrics ---- */
 
+/* One of several values of a metric. */
+struct labelled {
+    const char *label;
+    uint64_t value;
+};
+
 static void write_pairs(struct http_text *body, const char *name, const char *help,
-                        const struct http_labelled *pairs, size_t count) {
+                        const struct labelled *pairs, size_t count) {
     http_metric_head(body, name, "counter", help);
     for (size_t i = 0; i < count; i++) {
         http_text_printf(body, "nova_kms_%s{result=\"%s\"} %" PRIu64 "\n", name, pairs[i].label,
                          pairs[i].value);
     }
 }
-#define WRITE_PAIRS(body, name, help, ...)                                       \
-    write_pairs(body, name, help, (const struct http_labelled[]){ __VA_ARGS__ }, \
-                sizeof((const struct http_labelled[]){ __VA_ARGS__ }) /          \
-                    sizeof(struct http_labelled))
+#define WRITE_PAIRS(body, name, help, ...)                                  \
+    write_pairs(body, name, help, (const struct labelled[]){ __VA_ARGS__ }, \
+                sizeof((const struct labelled[]){ __VA_ARGS__ }) / sizeof(struct labelled))
 
 static void write_results(const struct replica_stats *stats, struct http_text *body) {
     WRITE_PAIRS(body, "replication_pulls_total", "Pulls from members, by how they ended.",

@@ -38,6 +38,7 @@ RC net_io_init(struct net_io **out, uv_loop_t *loop, struct net_budget *budget);
 /* Takes io: closes its handles and frees it while the loop runs on; closed_cb (or NULL) runs then.
  * All its connections must be gone (their closed callback ran and the loop turned once). */
 void net_io_close(struct net_io *io, void (*closed_cb)(void *ctx), void *ctx);
+/* Lend, until the close. */
 uv_loop_t *net_io_loop(const struct net_io *io);
 const struct net_traffic *net_io_traffic(const struct net_io *io);
 /* Milliseconds, monotonic: the loop's cached time, comparable with clock_mono_ms(). */
@@ -53,10 +54,11 @@ struct net_conn_ops {
      * consumed; the rest is kept and comes again in front of the next bytes. Not called while the
      * connection is paused or backlogged, so a consumer that must wait pauses and returns. */
     size_t (*data)(struct net_conn *conn, struct span input);
-    /* The peer will send no more (half-close or close_notify); output still leaves. NULL: finish. */
+    /* The peer will send no more (half-close or close_notify); output still leaves. NULL:
+     * finish. */
     void (*eof)(struct net_conn *conn);
-    /* Idle or input timeout; why is a sentence. Says goodbye in its protocol's way and finishes. NULL:
-     * close. */
+    /* Idle or input timeout; why is a sentence. Says goodbye in its protocol's way and finishes.
+     * NULL: close. */
     void (*expired)(struct net_conn *conn, const char *why);
     /* The connection is gone, for the reason of net_conn_why: the last callback, once for each
      * connection except a detached one. */
@@ -95,12 +97,14 @@ struct net_conn_cfg {
  * the loop turns. Starts reading; a client's session sends its first flight. NOMEM, IO. */
 RC net_conn_init(struct net_conn **out, const struct net_conn_cfg *cfg);
 
+/* The protocol's own pointer, at first the configuration's; and where the connection lives. */
 void *net_conn_user(const struct net_conn *conn);
 void net_conn_set_user(struct net_conn *conn, void *user);
 struct net_io *net_conn_io(const struct net_conn *conn);
 /* NULL when plain. Lent. */
 const struct tls *net_conn_tls(const struct net_conn *conn);
-struct net_conn_limits *net_conn_limits(struct net_conn *conn); /* To change them. */
+/* Lends the limits, to change them: from the next byte or tick on the new ones count. */
+struct net_conn_limits *net_conn_limits(struct net_conn *conn);
 
 /* Output leaves at the end of the wake-up, or before the loop sleeps. A failure closes the
  * connection (closed runs on the loop's next turn), so callers need no error path: writing to a

@@ -166,8 +166,9 @@ struct net_error_details {
 void net_call_fail(struct net_call *call, const struct status *why,
                    const struct net_error_details *details);
 
+/* Where the call came from, and where it runs. All are lent until the call ends. */
 struct net_conn *net_call_conn(const struct net_call *call);
-/* The service that the call is of. Lent for good. */
+/* The service that the call is of: one of the generated descriptors. */
 const ProtobufCServiceDescriptor *net_call_service(const struct net_call *call);
 /* NULL without a certificate (public services only). */
 const struct wallet *net_call_wallet(const struct net_call *call);
@@ -208,6 +209,7 @@ struct net_plain_cfg {
 /* Gives *out, NULL on error: listens. Everything runs on the loop. IO, BAD_CONFIG, NOMEM with a
  * sentence in *why. */
 RC net_plain_listen(struct net_plain **out, const struct net_plain_cfg *cfg, struct status *why);
+/* The port it listens on. */
 uint16_t net_plain_port(const struct net_plain *plain);
 /* Takes *plain: closes the port and its connections. The loop must turn until its handles are
  * closed. Accepts NULL in it. */

@@ -59,6 +59,7 @@ RC tls_config_client(struct tls_config **out, const struct tls_client_cfg *cfg);
 struct tls_config *tls_config_ref(struct tls_config *config);
 /* Takes one reference, sets NULL. Accepts NULL in it. Any thread. */
 void tls_config_close(struct tls_config **config);
+/* Lends what it was made with; NULL for an anonymous client. */
 struct identity_credential *tls_config_credential(const struct tls_config *config);
 
 /* Whether a server's wallet is one to talk to. Called inside the handshake after its binding was

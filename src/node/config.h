@@ -119,8 +119,8 @@ RC config_load(struct node_config *out, config_get_fn get, void *ctx,
 /* Sets what a flag gives. BAD_CONFIG when text is not HOST:PORT with a numeric host or
  * "localhost". */
 RC config_parse_address(const char *text, struct config_address *out);
-/* "127.0.0.1:8443", "[::1]:8443" */
 #define CONFIG_ADDRESS_TEXT_BYTES (CONFIG_HOST_BYTES + 9)
+/* Writes "127.0.0.1:8443" or "[::1]:8443". Gives text. */
 const char *config_address_text(const struct config_address *address,
                                 char text[static CONFIG_ADDRESS_TEXT_BYTES]);
 /* The host of an allowed URL, without port and brackets; "" for an empty one. */

@@ -14,11 +14,13 @@ struct node_args {
 
 /* Runs the node. Gives the process's exit code; errors were printed to stderr. */
 int node_start(const struct node_args *args, struct node_config *config);
-/* Runs a node on chain, as it is deployed. Blocks. On error *why says in a sentence what was wrong. */
+/* Runs a node on chain, as it is deployed. Blocks. On error *why says in a sentence what was
+ * wrong. */
 RC node_run_on_chain(const struct node_args *args, const struct node_config *config,
                      struct status *why);
 /* What --help says of flags that not every build has. */
 const char *node_start_help(void);
+/* Whether this build has --dev. */
 bool node_start_allows_dev(void);
 
 /* The program: parses flags and environment, and starts the node. Gives the exit code. */

@@ -37,6 +37,7 @@ struct abi_word {
     uint8_t bytes[ABI_WORD_BYTES];
 };
 
+/* A uint256, and an address: both are padded with zeros in front. */
 struct abi_word abi_word_of_number(uint64_t number);
 struct abi_word abi_word_of_wallet(const struct wallet *wallet);
 
@@ -77,9 +78,10 @@ struct abi_version {
 RC abi_decode_app(struct span data, struct abi_app *out, struct abi_why *why);
 RC abi_decode_version(struct span data, struct abi_version *out, struct abi_why *why);
 RC abi_decode_instance(struct span data, struct auth_instance *out, struct abi_why *why);
-/* TOO_BIG for more than wallet_count_max. */
+/* An address[]. TOO_BIG for more than wallet_count_max. */
 RC abi_decode_wallets(struct span data, struct wallet *wallets, size_t wallet_count_max,
                       size_t *wallet_count, struct abi_why *why);
+/* A bytes32. */
 RC abi_decode_word(struct span data, struct abi_word *out, struct abi_why *why);
 /* A uint256. TOO_BIG above 2^64-1, never cut. */
 RC abi_decode_number(struct span data, uint64_t *out, struct abi_why *why);

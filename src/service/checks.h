@@ -17,6 +17,7 @@ bool service_is_blank(struct span text);
 bool service_check_derive(const Novakms__V1__DeriveRequest *in, struct status *why);
 /* 1 to STORE_KEY_BYTES_MAX bytes. */
 bool service_check_key(struct span key, struct status *why);
+/* At most value_bytes_max bytes; and at most STORE_TTL_MS_MAX, 0 for ever. */
 bool service_check_value(struct span value, uint64_t value_bytes_max, struct status *why);
 bool service_check_ttl(uint64_t ttl_ms, struct status *why);
 /* The durability is one of the enum's, and the cluster has the members for it. */

@@ -13,8 +13,8 @@
 #define SERVICE_REASON_BYTES 200
 
 /* STOPPING: calls in flight go on; everything else stops everything. BOOTSTRAP: membership and the
- * master secret, in a node on chain. REPLICA: the other members' data is here, and the node is not far
- * behind them. The names are the labels of a metric. */
+ * master secret, in a node on chain. REPLICA: the other members' data is here, and the node is not
+ * far behind them. The names are the labels of a metric. */
 #define SERVICE_GATE_MAP(X)   \
     X(STOPPING, "stopping")   \
     X(STARTING, "starting")   \
@@ -38,6 +38,7 @@ struct service_readiness {
 
 /* Starts with STARTING closed. */
 void service_readiness_init(struct service_readiness *readiness);
+/* When no thread asks any more. */
 void service_readiness_close(struct service_readiness *readiness);
 
 /* Closes a gate for a reason (copied, cut at SERVICE_REASON_BYTES), or opens it with NULL. Gives
@@ -51,8 +52,8 @@ bool service_readiness_reason(struct service_readiness *readiness,
 bool service_readiness_is_closed(const struct service_readiness *readiness, enum service_gate gate);
 /* "clock" */
 const char *service_gate_name(enum service_gate gate);
-/* No call of a client begins any more, while the connections stay: the other members fetch what only
- * this node has. */
+/* No call of a client begins any more, while the connections stay: the other members fetch what
+ * only this node has. */
 void service_readiness_hand_over(struct service_readiness *readiness);
 /* Whether calls may begin. */
 bool service_readiness_admits(const struct service_readiness *readiness);

@@ -60,6 +60,7 @@ struct service_snapshot {
 
 /* Lends the fixed part: all but wallet and master_hash, which the snapshot has. */
 const struct service_status_cfg *service_status_cfg(const struct service_status *status);
+/* Copies all of it; now_ms is monotonic. */
 void service_status_read(struct service_status *status, uint64_t now_ms,
                          struct service_snapshot *out);
 /* Calls each(ctx, member) for every member, under the lock that service_status_set_members takes:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The calls of one worker that wait for the store: for a write to arrive, for a change of the log, for
- * members' acknowledgements. Everything is on the worker's loop, but for the store's signal. */
+/* The calls of one worker that wait for the store: for a write to arrive, for a change of the log,
+ * for members' acknowledgements. Everything is on the worker's loop, but for the store's signal. */
 #pragma once
 
 #include <stdatomic.h>
@@ -56,9 +56,10 @@ RC service_waits_init(struct service_waits *waits, const struct service_waits_cf
 /* On the loop, or when it does not run any more: closes the timer. */
 void service_waits_stop(struct service_waits *waits);
 
+/* Whether one more may be added: fewer than count_max wait. */
 bool service_waits_has_room(const struct service_waits *waits);
-/* Parks a call, whose wait is filled but for the list's fields. It is resumed later, never inside this;
- * or forgotten when the call ends otherwise. */
+/* Parks a call, whose wait is filled but for the list's fields. It is resumed later, never inside
+ * this; or forgotten when the call ends otherwise. */
 void service_waits_add(struct service_waits *waits, struct service_wait *wait);
 /* Looks at every call again soon. Any thread. */
 void service_waits_wake(struct service_waits *waits);

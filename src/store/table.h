@@ -28,11 +28,14 @@ struct table {
     size_t record_count;
 };
 
+/* An empty table. NOMEM. */
 RC table_init(struct table *t);
 /* The table is empty, or its records are freed by whoever owns them. Accepts a closed table. */
 void table_close(struct table *t);
+/* NULL when there is none. */
 struct record *table_find(const struct table *t, uint64_t hash, struct span key);
 /* The record's key is not there yet. Growing can fail for want of memory; then it is tried again at
  * the next insert, and nothing else is lost. */
 void table_insert(struct table *t, struct record *r);
+/* The record is in the table. */
 void table_remove(struct table *t, struct record *r);

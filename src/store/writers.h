@@ -34,8 +34,10 @@ struct writers {
     uint64_t floor_rise_count; /* How often the floor rose, over all resets. */
 };
 
+/* Copies key and own. NOMEM. */
 RC writers_init(struct writers *w, uint32_t entry_count_max, const struct siphash_key *key,
                 const uint8_t own[static STORE_WRITER_BYTES]);
+/* Frees. Accepts a zeroed or closed one. */
 void writers_close(struct writers *w);
 /* Forgets everything but keeps its memory. */
 void writers_reset(struct writers *w, const uint8_t own[static STORE_WRITER_BYTES]);
@@ -44,11 +46,14 @@ void writers_reset(struct writers *w, const uint8_t own[static STORE_WRITER_BYTE
 uint32_t writers_find(const struct writers *w, const uint8_t id[static STORE_WRITER_BYTES]);
 /* The writer's index, in use once more; 0 when there is no room. */
 uint32_t writers_take(struct writers *w, const uint8_t id[static STORE_WRITER_BYTES]);
+/* One more record names it. */
 void writers_use(struct writers *w, uint32_t idx);
 /* Undoes one take or use. Accepts 0. */
 void writers_release(struct writers *w, uint32_t idx);
 
+/* What the vector says of it: its own entry, or the rest. */
 uint64_t writers_known(const struct writers *w, uint32_t idx);
+/* Raise its entry in the vector, or in the floor; a lower hlc changes nothing. */
 void writers_raise_known(struct writers *w, uint32_t idx, uint64_t hlc);
 void writers_raise_floor(struct writers *w, uint32_t idx, uint64_t hlc);
 /* Folds the floor's entries up to rest_hlc, which every member's vector covers by its rest, into
