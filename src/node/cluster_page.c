@@ -20,8 +20,8 @@ struct cluster_page {
     struct cluster_page *prev;
     struct cluster_page *next;
     struct cluster *cluster;
-    struct wallet wallet; /* Of the member it came from, which may be gone. */
-    uint32_t ticket;
+    struct wallet wallet;           /* Of the member it came from, which may be gone. */
+    struct replica_arrival arrival; /* Lends page.page. */
     struct arena arena;
     const Novakms__V1__PullResponse *in;
     struct peer_page page;
@@ -80,10 +80,10 @@ static void merge(struct cluster_page *p) {
     check_records(c, page);
     for (size_t at = 0, step = 0; at < page->count && goes_on; at += step) {
         step = step_of(page, at);
+        const struct replica_records records = { &page->records[at], step };
         const struct replica_now now = cluster_now(c);
         struct store *store = service_kv_lock(shared->kv);
-        goes_on = replica_merge(shared->replica, store, p->ticket, &page->page, &page->records[at],
-                                step, &now);
+        goes_on = replica_merge(shared->replica, store, &p->arrival, &records, &now);
         service_kv_unlock(shared->kv, false);
     }
 }
@@ -121,7 +121,7 @@ static void ask_ahead(struct cluster_page *p) {
     struct replica_todo todo;
     const struct replica_now now = cluster_now(c);
     (void)service_kv_lock(c->cfg.shared->kv);
-    bool is_wanted = replica_ahead(c->cfg.shared->replica, p->ticket, &p->page.page, &now, &todo);
+    bool is_wanted = replica_ahead(c->cfg.shared->replica, &p->arrival, &now, &todo);
     service_kv_unlock(c->cfg.shared->kv, false);
     if (is_wanted) {
         cluster_pull(c, &todo);
@@ -136,13 +136,13 @@ static bool begin(struct cluster_page *p) {
     char why[REPLICA_REASON_BYTES];
     char text[WALLET_TEXT_BYTES];
     if (!peer_page_in(p->in, &c->limits, &p->arena, &p->page, &status)) {
-        cluster_pull_failed(c, p->ticket, false, status.text);
+        cluster_pull_failed(c, p->arrival.ticket, false, status.text);
         return false;
     }
     const struct replica_now now = cluster_now(c);
     const struct store *store = service_kv_lock(shared->kv);
     enum replica_verdict verdict =
-        replica_page_begin(shared->replica, store, p->ticket, &p->page.page, &now, why);
+        replica_page_begin(shared->replica, store, &p->arrival, &now, why);
     service_kv_unlock(shared->kv, true); /* It may acknowledge something. */
     switch (verdict) {
     case REPLICA_TAKE:
@@ -163,7 +163,7 @@ static void end(struct cluster_page *p) {
     const struct service_shared *shared = c->cfg.shared;
     const struct replica_now now = cluster_now(c);
     struct store *store = service_kv_lock(shared->kv);
-    replica_page_end(shared->replica, store, p->ticket, &p->page.page, &now);
+    replica_page_end(shared->replica, store, &p->arrival, &now);
     service_kv_unlock(shared->kv, true);
     page_free(p);
     cluster_soon(c);
@@ -215,7 +215,7 @@ void cluster_take_page(struct peer *peer, uint32_t ticket, const Novakms__V1__Pu
     }
     p->cluster = c;
     p->wallet = peer->wallet;
-    p->ticket = ticket;
+    p->arrival = (struct replica_arrival){ ticket, &p->page.page };
     p->in = in;
     net_channel_keep_answer(peer->channel, &p->arena);
     DL_APPEND(c->pages, p);

@@ -92,9 +92,10 @@ static RC make_request(struct cluster *c, uint32_t ticket, struct replica_reques
         struct store_known_entry *entries = arena_take(&c->out, count * sizeof(*entries));
         struct replica_heard *heard = arena_take(&c->out, heard_count * sizeof(*heard));
         ENSURE(entries != NULL && heard != NULL, NOMEM);
+        const struct replica_ask ask = { ticket, entries, count };
         const struct replica_now now = cluster_now(c);
         store = service_kv_lock(shared->kv);
-        rc = replica_pull_request(shared->replica, store, ticket, &now, entries, count, request);
+        rc = replica_pull_request(shared->replica, store, &ask, &now, request);
         request->heard = heard;
         request->heard_count = replica_heard_copy(shared->replica, heard, heard_count);
         service_kv_unlock(shared->kv, false);
@@ -223,10 +224,11 @@ static bool take_digests(struct cluster *c, struct op *op,
         send_digest(c, op, op->digests[op->digest_count - 1].app_id);
         return true;
     }
+    const struct replica_digests theirs = { op->ticket, page.state, op->known, op->digests,
+                                            op->digest_count };
     const struct replica_now now = cluster_now(c);
     const struct store *store = service_kv_lock(shared->kv);
-    replica_digest_end(shared->replica, store, op->ticket, &page.state, &op->known, op->digests,
-                       op->digest_count, &now);
+    replica_digest_end(shared->replica, store, &theirs, &now);
     service_kv_unlock(shared->kv, false);
     return false;
 }

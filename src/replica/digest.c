@@ -134,19 +134,17 @@ static struct member *find_digest_task(struct replica *r, uint32_t ticket) {
     return m != NULL && m->task.kind == REPLICA_DIGEST ? m : NULL;
 }
 
-/* NOLINTNEXTLINE(readability-function-size): replica, store and time are in every call. */
-void replica_digest_end(struct replica *r, const struct store *s, uint32_t ticket,
-                        const struct replica_state *state, const struct store_known *known,
-                        const struct replica_digest *digests, size_t count,
-                        const struct replica_now *now) {
-    struct member *m = find_digest_task(r, ticket);
+void replica_digest_end(struct replica *r, const struct store *s,
+                        const struct replica_digests *theirs, const struct replica_now *now) {
+    struct member *m = find_digest_task(r, theirs->ticket);
     if (m == NULL) {
         return;
     }
     bool is_equal = false;
-    if (!id_equal(state->incarnation, m->boots.present) || !is_ordered(digests, count) ||
-        known->count > REPLICA_KNOWN_COUNT_MAX || !replica_is_comparable(r) ||
-        !knows_the_same(s, known) || compare_sums(s, digests, count, &is_equal).err != E_OK) {
+    if (!id_equal(theirs->state.incarnation, m->boots.present) ||
+        !is_ordered(theirs->at, theirs->count) || theirs->known.count > REPLICA_KNOWN_COUNT_MAX ||
+        !replica_is_comparable(r) || !knows_the_same(s, &theirs->known) ||
+        compare_sums(s, theirs->at, theirs->count, &is_equal).err != E_OK) {
         end_task(m, now, r->cfg.interval_ms);
         return;
     }

@@ -187,14 +187,14 @@ static enum replica_verdict drop(struct replica *r, struct member *m, const char
     return REPLICA_DROP;
 }
 
-/* NOLINTNEXTLINE(readability-function-size): replica, store and time are in every call. */
-enum replica_verdict replica_page_begin(struct replica *r, const struct store *s, uint32_t ticket,
-                                        const struct replica_page *page,
+enum replica_verdict replica_page_begin(struct replica *r, const struct store *s,
+                                        const struct replica_arrival *arrival,
                                         const struct replica_now *now,
                                         char why[static REPLICA_REASON_BYTES]) {
+    const struct replica_page *page = arrival->page;
     why[0] = '\0';
-    struct member *m = member_of_ticket(r, ticket);
-    struct task *ahead = ahead_of_ticket(r, ticket, &m);
+    struct member *m = member_of_ticket(r, arrival->ticket);
+    struct task *ahead = ahead_of_ticket(r, arrival->ticket, &m);
     if (ahead != NULL) { /* Before the page before it was merged. */
         *ahead = (struct task){ 0 };
         return drop(r, NULL, "the page came before its turn", now, why);
@@ -277,24 +277,22 @@ static void note_partial(struct replica *r, const struct store *s, struct member
     }
 }
 
-/* NOLINTNEXTLINE(readability-function-size): replica, store and time are in every call. */
-bool replica_merge(struct replica *r, struct store *s, uint32_t ticket,
-                   const struct replica_page *page, const struct replica_record *records,
-                   size_t count, const struct replica_now *now) {
-    ASSERT(count <= REPLICA_MERGE_STEP);
-    struct member *m = member_of_ticket(r, ticket);
+bool replica_merge(struct replica *r, struct store *s, const struct replica_arrival *arrival,
+                   const struct replica_records *records, const struct replica_now *now) {
+    ASSERT(records->count <= REPLICA_MERGE_STEP);
+    struct member *m = member_of_ticket(r, arrival->ticket);
     if (m == NULL || !m->task.is_merging || m->task.is_void) {
         return false;
     }
     /* The collector may have run since the last step, or the store been given another writer. */
-    if (could_revive(s, &page->known) || !id_equal(store_writer(s), m->task.own)) {
+    if (could_revive(s, &arrival->page->known) || !id_equal(store_writer(s), m->task.own)) {
         m->task.is_void = true;
         return false;
     }
-    for (size_t i = 0; i < count; i++) {
-        merge_one(r, s, &m->task, &records[i], now);
+    for (size_t i = 0; i < records->count; i++) {
+        merge_one(r, s, &m->task, &records->at[i], now);
     }
-    note_partial(r, s, m, page);
+    note_partial(r, s, m, arrival->page);
     return true;
 }
 
@@ -379,9 +377,10 @@ static void succeed(struct replica *r, struct member *m, const struct replica_pa
     task_advance(m);
 }
 
-void replica_page_end(struct replica *r, struct store *s, uint32_t ticket,
-                      const struct replica_page *page, const struct replica_now *now) {
-    struct member *m = member_of_ticket(r, ticket);
+void replica_page_end(struct replica *r, struct store *s, const struct replica_arrival *arrival,
+                      const struct replica_now *now) {
+    const struct replica_page *page = arrival->page;
+    struct member *m = member_of_ticket(r, arrival->ticket);
     if (m == NULL || !m->task.is_merging) {
         return;
     }

@@ -136,10 +136,11 @@ void replica_next(struct replica *r, const struct store *s, const struct replica
     }
 }
 
-bool replica_ahead(struct replica *r, uint32_t ticket, const struct replica_page *page,
+bool replica_ahead(struct replica *r, const struct replica_arrival *arrival,
                    const struct replica_now *now, struct replica_todo *out) {
+    const struct replica_page *page = arrival->page;
     *out = (struct replica_todo){ 0 };
-    struct member *m = member_of_ticket(r, ticket);
+    struct member *m = member_of_ticket(r, arrival->ticket);
     if (m == NULL || !m->task.is_merging || m->task.is_repair || m->ahead.kind != REPLICA_IDLE ||
         !page->more || held_until_ms(r, m, page->next) > now->mono_ms) {
         return false;
@@ -162,18 +163,16 @@ static uint32_t wait_ms(const struct replica *r, const struct member *m) {
     return r->in_service || r->cfg.wait_ms < START_POLL_MS ? r->cfg.wait_ms : START_POLL_MS;
 }
 
-/* NOLINTNEXTLINE(readability-function-size): replica, store and time are in every call. */
-RC replica_pull_request(struct replica *r, const struct store *s, uint32_t ticket,
-                        const struct replica_now *now, struct store_known_entry *entries,
-                        size_t entry_count_max, struct replica_request *out) {
+RC replica_pull_request(struct replica *r, const struct store *s, const struct replica_ask *ask,
+                        const struct replica_now *now, struct replica_request *out) {
     *out = (struct replica_request){ 0 };
-    struct member *m = member_of_ticket(r, ticket);
-    struct task *t = m != NULL ? &m->task : ahead_of_ticket(r, ticket, &m);
+    struct member *m = member_of_ticket(r, ask->ticket);
+    struct task *t = m != NULL ? &m->task : ahead_of_ticket(r, ask->ticket, &m);
     ENSURE(t != NULL && t->kind == REPLICA_PULL, NOT_FOUND);
     bool is_ahead = t == &m->ahead;
     t->is_repair = !is_ahead && (m->repair == REPAIR_WANTED || m->repair == REPAIR_UNDER_WAY);
     if (!t->is_repair) {
-        TRY(store_known_copy(s, entries, entry_count_max, &out->known));
+        TRY(store_known_copy(s, ask->entries, ask->entry_count_max, &out->known));
     }
     if (r->is_mixed && out->known.count == 0 && out->known.rest_hlc == 0) {
         out->known.rest_hlc = 1; /* Not empty, and true: nothing was ever stamped so low. */

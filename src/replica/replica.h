@@ -164,9 +164,19 @@ void replica_next(struct replica *r, const struct store *s, const struct replica
                   struct replica_todo *out);
 /* Fills the request of a PULL: right before it is sent. known is written to entries (room for
  * store_known_count). NOT_FOUND when the ticket has ended; TOO_BIG. */
-RC replica_pull_request(struct replica *r, const struct store *s, uint32_t ticket,
-                        const struct replica_now *now, struct store_known_entry *entries,
-                        size_t entry_count_max, struct replica_request *out);
+struct replica_ask {
+    uint32_t ticket; /* The PULL's. */
+    struct store_known_entry *entries;
+    size_t entry_count_max;
+};
+RC replica_pull_request(struct replica *r, const struct store *s, const struct replica_ask *ask,
+                        const struct replica_now *now, struct replica_request *out);
+
+/* A page that came, and the ticket of the PULL that it answers. */
+struct replica_arrival {
+    uint32_t ticket;
+    const struct replica_page *page;
+};
 
 /* What to do with an answer's records. */
 enum replica_verdict {
@@ -178,33 +188,38 @@ enum replica_verdict {
                     * has ended. */
 };
 /* Judges a page when it arrives. why gets a sentence, empty for TAKE. */
-enum replica_verdict replica_page_begin(struct replica *r, const struct store *s, uint32_t ticket,
-                                        const struct replica_page *page,
+enum replica_verdict replica_page_begin(struct replica *r, const struct store *s,
+                                        const struct replica_arrival *arrival,
                                         const struct replica_now *now,
                                         char why[static REPLICA_REASON_BYTES]);
+
+/* After REPLICA_TAKE of a page with more, and before it is merged: whether the next page is to be asked
+ * for now, so that the member reads it meanwhile. Then *out is that PULL, to be sent at once
+ * (replica_pull_request); it is under way when this page has ended well. Otherwise it has ended too,
+ * and its answer is void, as one that comes before this page has ended. */
+bool replica_ahead(struct replica *r, const struct replica_arrival *arrival,
+                   const struct replica_now *now, struct replica_todo *out);
 
 /* Why a record was refused, beyond the store's reasons. */
 struct replica_record {
     struct store_remote remote;
     bool is_forged; /* It does not open under its app's key and name: refused. */
 };
-/* After REPLICA_TAKE of a page with more, and before it is merged: whether the next page is to be asked
- * for now, so that the member reads it meanwhile. Then *out is that PULL, to be sent at once
- * (replica_pull_request); it is under way when this page has ended well. Otherwise it has ended too,
- * and its answer is void, as one that comes before this page has ended. */
-bool replica_ahead(struct replica *r, uint32_t ticket, const struct replica_page *page,
-                   const struct replica_now *now, struct replica_todo *out);
-/* Merges at most REPLICA_MERGE_STEP records of the page. Each refused one is counted, and neither the
- * cursor nor the vector will move past this page. False when the rest is not to be merged: the
+/* Some of the page's records. */
+struct replica_records {
+    const struct replica_record *at;
+    size_t count;
+};
+/* Merges records of the page, at most REPLICA_MERGE_STEP. Each refused one is counted, and neither
+ * the cursor nor the vector will move past this page. False when the rest is not to be merged: the
  * collector has gone past the page's vector, or the member is gone. Ends with replica_page_end in
  * any case. */
-bool replica_merge(struct replica *r, struct store *s, uint32_t ticket,
-                   const struct replica_page *page, const struct replica_record *records,
-                   size_t count, const struct replica_now *now);
+bool replica_merge(struct replica *r, struct store *s, const struct replica_arrival *arrival,
+                   const struct replica_records *records, const struct replica_now *now);
 /* Moves the cursor, and after a last page joins floor and vector; or keeps both where they are, when a
  * record was refused. */
-void replica_page_end(struct replica *r, struct store *s, uint32_t ticket,
-                      const struct replica_page *page, const struct replica_now *now);
+void replica_page_end(struct replica *r, struct store *s, const struct replica_arrival *arrival,
+                      const struct replica_now *now);
 /* The pull ended without a page. is_starting: the member answered that it is not in service. reason is
  * one sentence, copied. */
 void replica_pull_failed(struct replica *r, uint32_t ticket, bool is_starting, const char *reason,
@@ -237,9 +252,13 @@ struct replica_serve {
     struct store_known_entry *entries;
     size_t entry_count_max;
 };
+struct replica_served {
+    struct replica_page page;
+    struct status why; /* Of REFUSE; else OK. */
+};
 enum replica_answer replica_serve(struct replica *r, const struct store *s,
                                   const struct replica_serve *serve, const struct replica_now *now,
-                                  struct replica_page *out, struct status *why);
+                                  struct replica_served *out);
 
 /* A page may be read in several sections, each under the lock, while the node writes, merges and
  * collects between them. In each section, after store_log_read: moves the page to where the log was
@@ -286,14 +305,20 @@ struct replica_digest {
 /* Whether this node's digests may be compared: with a pass half done it holds more than its vector
  * says. Otherwise GetDigest is answered UNAVAILABLE. */
 bool replica_is_comparable(const struct replica *r);
-/* Compares a member's complete digests (by app id, growing) with our own, if both know the same and
- * no pass is half done here; otherwise nothing is learnt and it is asked again later. A difference makes
- * the next pull from it a repair, from position 0 with an empty known; one that is still there after
- * the repair is an alarm. */
-void replica_digest_end(struct replica *r, const struct store *s, uint32_t ticket,
-                        const struct replica_state *state, const struct store_known *known,
-                        const struct replica_digest *digests, size_t count,
-                        const struct replica_now *now);
+/* A member's answer to the DIGEST with the ticket: all of its digests. */
+struct replica_digests {
+    uint32_t ticket;
+    struct replica_state state;
+    struct store_known known;
+    const struct replica_digest *at; /* By app id, growing. */
+    size_t count;
+};
+/* Compares a member's complete digests with our own, if both know the same and no pass is half done
+ * here; otherwise nothing is learnt and it is asked again later. A difference makes the next pull from
+ * it a repair, from position 0 with an empty known; one that is still there after the repair is an
+ * alarm. */
+void replica_digest_end(struct replica *r, const struct store *s,
+                        const struct replica_digests *theirs, const struct replica_now *now);
 void replica_digest_failed(struct replica *r, uint32_t ticket, const struct replica_now *now);
 
 /* ---- Figures ---- */

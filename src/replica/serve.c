@@ -53,11 +53,10 @@ static RC take_vector(const struct replica *r, struct member *m, const struct re
     return OK;
 }
 
-/* Takes in what the request says. False when it is refused. */
-/* NOLINTNEXTLINE(readability-function-size): replica, store and time are in every call. */
-static bool take_request(struct replica *r, const struct store *s, struct member *m,
-                         const struct replica_request *q, const struct replica_now *now,
-                         struct status *why) {
+/* Whether the request may be taken in. False when it is refused. */
+static bool judge_request(const struct replica *r, const struct store *s,
+                          const struct replica_request *q, uint64_t now_unix_ms,
+                          struct status *why) {
     if (!r->has_secret) {
         refuse(why, STATUS_UNAVAILABLE, "this node holds no master secret yet");
         return false;
@@ -66,11 +65,17 @@ static bool take_request(struct replica *r, const struct store *s, struct member
         refuse(why, STATUS_FAILED_PRECONDITION, "the two nodes hold different master secrets");
         return false;
     }
-    const char *fault = request_fault(r, s, q, now->unix_ms);
+    const char *fault = request_fault(r, s, q, now_unix_ms);
     if (fault != NULL) {
         refuse(why, STATUS_INVALID_ARGUMENT, fault);
         return false;
     }
+    return true;
+}
+
+/* Takes in what the request says. False when it is refused. */
+static bool take_request(struct replica *r, struct member *m, const struct replica_request *q,
+                         const struct replica_now *now, struct status *why) {
     if (!boots_hear(&m->boots, q->state.incarnation, &r->turn)) {
         refuse(why, STATUS_FAILED_PRECONDITION,
                "the request comes from an earlier incarnation of its sender");
@@ -181,19 +186,21 @@ static bool must_reset(const struct replica *r, const struct store *s, const str
            (knows && !r->was_away && was_left_behind(s, m, q->state.incarnation, &q->known));
 }
 
-/* NOLINTNEXTLINE(readability-function-size): replica, store and time are in every call. */
 enum replica_answer replica_serve(struct replica *r, const struct store *s,
                                   const struct replica_serve *serve, const struct replica_now *now,
-                                  struct replica_page *out, struct status *why) {
+                                  struct replica_served *out) {
     const struct replica_request *q = serve->request;
-    begin_page(r, s, q, now, out);
+    struct replica_page *page = &out->page;
+    struct status *why = &out->why;
+    begin_page(r, s, q, now, page);
     *why = (struct status){ .code = STATUS_OK };
     struct member *m = member_find(r, serve->wallet);
     if (m == NULL) {
         refuse(why, STATUS_PERMISSION_DENIED, "the caller is not a member of this cluster");
         return REPLICA_ANSWER_REFUSE;
     }
-    if (!serve->is_again && !take_request(r, s, m, q, now, why)) {
+    if (!serve->is_again &&
+        (!judge_request(r, s, q, now->unix_ms, why) || !take_request(r, m, q, now, why))) {
         return REPLICA_ANSWER_REFUSE;
     }
     if (!r->in_service) {
@@ -204,16 +211,16 @@ enum replica_answer replica_serve(struct replica *r, const struct store *s,
     }
     if (must_reset(r, s, m, q)) {
         r->stats.reset_given_count++;
-        out->reset = true;
+        page->reset = true;
         return REPLICA_ANSWER_RESET;
     }
-    if (!copy_known(s, serve, out)) {
+    if (!copy_known(s, serve, page)) {
         refuse(why, STATUS_RESOURCE_EXHAUSTED, "this node's version vector has too many entries");
         return REPLICA_ANSWER_REFUSE;
     }
-    out->from = id_equal(q->responder_incarnation, store_writer(s)) ? q->since : 0;
-    out->next = out->from;
-    out->last = store_log_last(s);
-    out->newcomer = newcomer_admit(r, m, &q->state, now->mono_ms);
-    return wait_or_answer(s, m, serve, now, out);
+    page->from = id_equal(q->responder_incarnation, store_writer(s)) ? q->since : 0;
+    page->next = page->from;
+    page->last = store_log_last(s);
+    page->newcomer = newcomer_admit(r, m, &q->state, now->mono_ms);
+    return wait_or_answer(s, m, serve, now, page);
 }

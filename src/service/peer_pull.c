@@ -238,7 +238,7 @@ static bool look(struct pull *pull) {
     const struct service_caller *caller = net_call_context(pull->call);
     const struct replica_now now = peer_now(peer);
     struct reading reading = { 0 };
-    struct status why = { 0 };
+    struct replica_served served;
     struct store *store = lock_with_room(pull);
     if (store == NULL) {
         peer_fail_nomem(pull->call);
@@ -251,7 +251,8 @@ static bool look(struct pull *pull) {
                                          .entries = pull->entries,
                                          .entry_count_max = pull->entry_count_max };
     enum replica_answer what =
-        replica_serve(peer->cfg.shared->replica, store, &serve, &now, &reading.page, &why);
+        replica_serve(peer->cfg.shared->replica, store, &serve, &now, &served);
+    reading.page = served.page;
     reading.page.heard = pull->heard;
     reading.page.heard_count =
         replica_heard_copy(peer->cfg.shared->replica, pull->heard, pull->heard_count_max);
@@ -282,7 +283,7 @@ static bool look(struct pull *pull) {
         answer(pull, &reading);
         break;
     case REPLICA_ANSWER_REFUSE:
-        net_call_fail(pull->call, &why, NULL);
+        net_call_fail(pull->call, &served.why, NULL);
         break;
     }
     return true;

@@ -115,9 +115,10 @@ static void test_figures(void **state) {
         struct store_known known;
         assert_ok(store_known_copy(p.b.store, entries, 4, &known));
         struct replica_digest digest = { 1, store_digest(p.b.store, 1) };
+        const struct replica_digests theirs = { todo.ticket, peer, known, &digest, 1 };
         fault_arm(nth);
         bool drained = replica_is_drained(p.a.replica, p.a.store, &now);
-        replica_digest_end(p.a.replica, p.a.store, todo.ticket, &peer, &known, &digest, 1, &now);
+        replica_digest_end(p.a.replica, p.a.store, &theirs, &now);
         bool failed = fault_disarm();
         struct replica_stats stats;
         replica_stats(p.a.replica, &stats);

@@ -99,8 +99,8 @@ static void ask(struct world *w, struct machine *m, const struct replica_todo *t
     if (todo->kind == REPLICA_PULL) {
         message->kind = MESSAGE_PULL;
         struct replica_now now = node_now(w, m);
-        struct rc rc = replica_pull_request(m->replica, m->store, todo->ticket, &now,
-                                            message->entries, KNOWN_COUNT_MAX, &message->request);
+        const struct replica_ask what = { todo->ticket, message->entries, KNOWN_COUNT_MAX };
+        struct rc rc = replica_pull_request(m->replica, m->store, &what, &now, &message->request);
         if (rc.err != E_OK) {
             message_give(w, message);
             fail_call(w, m, call, false, "its request could not be made");
@@ -320,9 +320,11 @@ static bool serve(struct world *w, struct machine *m, struct message *request, b
                                            .is_over = is_over,
                                            .entries = answer->entries,
                                            .entry_count_max = 2 * KNOWN_COUNT_MAX };
-    struct status why = { 0 };
+    struct replica_served served;
     struct replica_now now = node_now(w, m);
-    switch (replica_serve(m->replica, m->store, &ask_for, &now, &answer->page, &why)) {
+    enum replica_answer what = replica_serve(m->replica, m->store, &ask_for, &now, &served);
+    answer->page = served.page;
+    switch (what) {
     case REPLICA_ANSWER_PAGE:
         tell_heard(m, answer);
         answer->origin = request;
@@ -344,9 +346,9 @@ static bool serve(struct world *w, struct machine *m, struct message *request, b
         deliver(w, m, answer);
         return false;
     case REPLICA_ANSWER_REFUSE:
-        TRACE(w, "n%u refuses n%u: %s", m->idx, request->from, why.text);
+        TRACE(w, "n%u refuses n%u: %s", m->idx, request->from, served.why.text);
         message_give(w, answer);
-        refuse(w, request, why.code == STATUS_UNAVAILABLE);
+        refuse(w, request, served.why.code == STATUS_UNAVAILABLE);
         message_give(w, request);
         return false;
     }
@@ -435,10 +437,11 @@ static void check_records(struct world *w, struct machine *m, const struct messa
 static void end_page(struct world *w, struct machine *m, struct call *call) {
     struct replica_now now = node_now(w, m);
     const struct replica_page *page = &call->page->page;
+    const struct replica_arrival arrival = { call->ticket, page };
     TRACE(w, "n%u has merged %zu records of n%u from %llu to %llu%s", m->idx,
           call->page->record_count, call->to, (unsigned long long)page->from,
           (unsigned long long)page->next, page->more ? "" : ", the last");
-    replica_page_end(m->replica, m->store, call->ticket, page, &now);
+    replica_page_end(m->replica, m->store, &arrival, &now);
     close_call(w, call);
     node_changed(w, m);
     node_hurry(w, m);
@@ -447,14 +450,15 @@ static void end_page(struct world *w, struct machine *m, struct call *call) {
 /* All that is left at once, or a few records now and the others later. */
 static void merge_some(struct world *w, struct machine *m, struct call *call) {
     struct message *page = call->page;
+    const struct replica_arrival arrival = { call->ticket, &page->page };
     while (call->merged_count < page->record_count) {
         size_t left = page->record_count - call->merged_count;
         size_t count = rng_once_in(&w->rng, 4) ? 1 + rng_below(&w->rng, (uint32_t)left) : left;
         struct replica_now now = node_now(w, m);
         size_t first = call->merged_count;
+        const struct replica_records records = { &page->records[first], count };
         call->merged_count += count;
-        bool goes_on = replica_merge(m->replica, m->store, call->ticket, &page->page,
-                                     &page->records[first], count, &now);
+        bool goes_on = replica_merge(m->replica, m->store, &arrival, &records, &now);
         check_records(w, m, page, first, count);
         if (!goes_on) {
             world_count(w, TALLY_PAGE_STOPPED);
@@ -506,11 +510,11 @@ static void drop_page(struct world *w, struct machine *m, struct call *call, con
 
 /* For a call that has ended: replica must see it for itself. */
 static void take_late(struct world *w, struct machine *m, const struct message *page) {
+    const struct replica_arrival arrival = { page->ticket, &page->page };
     char why[REPLICA_REASON_BYTES];
     struct replica_now now = node_now(w, m);
     world_count(w, TALLY_FAULT_LATE_ANSWER);
-    if (replica_page_begin(m->replica, m->store, page->ticket, &page->page, &now, why) !=
-        REPLICA_DROP) {
+    if (replica_page_begin(m->replica, m->store, &arrival, &now, why) != REPLICA_DROP) {
         world_fail(w, "n%u takes a page whose pull has ended", m->idx);
     }
 }
@@ -532,10 +536,11 @@ static struct call *find_answered(struct machine *m, const struct message *page)
 
 /* The next page, while this one is being merged: asked for as often as not. */
 static void ask_ahead(struct world *w, struct machine *m, const struct message *page) {
+    const struct replica_arrival arrival = { page->ticket, &page->page };
     struct replica_now now = node_now(w, m);
     struct replica_todo ahead;
     if (page->page.more && rng_once_in(&w->rng, 2) &&
-        replica_ahead(m->replica, page->ticket, &page->page, &now, &ahead)) {
+        replica_ahead(m->replica, &arrival, &now, &ahead)) {
         world_count(w, TALLY_PAGE_AHEAD);
         ask(w, m, &ahead);
     }
@@ -553,10 +558,11 @@ static void take_page(struct world *w, struct machine *m, struct message *page) 
         message_give(w, page);
         return;
     }
+    const struct replica_arrival arrival = { call->ticket, &page->page };
     struct replica_now now = node_now(w, m);
     call->has_begun = true;
     call->page = page;
-    switch (replica_page_begin(m->replica, m->store, call->ticket, &page->page, &now, why)) {
+    switch (replica_page_begin(m->replica, m->store, &arrival, &now, why)) {
     case REPLICA_TAKE:
         mark_forged(page);
         ask_ahead(w, m, page);
@@ -577,9 +583,10 @@ static void take_page(struct world *w, struct machine *m, struct message *page) 
 static void take_digest_answer(struct world *w, struct machine *m, struct message *answer) {
     struct call *call = answer->boot == m->boot ? find_call(m, answer->ticket) : NULL;
     if (call != NULL && call->is_digest && call->to == answer->from) {
+        const struct replica_digests theirs = { call->ticket, answer->state, answer->known,
+                                                answer->digests, answer->digest_count };
         struct replica_now now = node_now(w, m);
-        replica_digest_end(m->replica, m->store, call->ticket, &answer->state, &answer->known,
-                           answer->digests, answer->digest_count, &now);
+        replica_digest_end(m->replica, m->store, &theirs, &now);
         close_call(w, call);
         node_hurry(w, m);
     }

@@ -159,9 +159,9 @@ static inline struct store_collected node_collect(struct node *n) {
 /* Sends what the todo asks for. */
 static inline void pull_send(struct pull *p, struct node *from, struct node *to, uint32_t ticket) {
     *p = (struct pull){ .stage = PULL_ASKED, .from = from, .to = to, .ticket = ticket };
+    const struct replica_ask ask = { ticket, p->asked, FIXTURE_KNOWN_MAX };
     struct replica_now now = now_of(from);
-    assert_ok(replica_pull_request(from->replica, from->store, ticket, &now, p->asked,
-                                   FIXTURE_KNOWN_MAX, &p->request));
+    assert_ok(replica_pull_request(from->replica, from->store, &ask, &now, &p->request));
     p->request.heard = p->asked_heard;
     p->request.heard_count = replica_heard_copy(from->replica, p->asked_heard, FIXTURE_HEARD_MAX);
 }
@@ -203,8 +203,11 @@ static inline bool pull_serve(struct pull *p, bool is_over) {
                                    .is_over = is_over,
                                    .entries = p->told,
                                    .entry_count_max = 2 * FIXTURE_KNOWN_MAX };
+    struct replica_served served;
     p->was_taken = true;
-    p->answer = replica_serve(p->to->replica, p->to->store, &serve, &now, &p->page, &p->why);
+    p->answer = replica_serve(p->to->replica, p->to->store, &serve, &now, &served);
+    p->page = served.page;
+    p->why = served.why;
     if (p->answer == REPLICA_ANSWER_WAIT || p->answer == REPLICA_ANSWER_WAIT_SHORT) {
         return false;
     }
@@ -217,6 +220,31 @@ static inline bool pull_serve(struct pull *p, bool is_over) {
     return true;
 }
 
+static inline struct replica_arrival arrival_of(const struct pull *p) {
+    return (struct replica_arrival){ p->ticket, &p->page };
+}
+
+/* The page reaches the requester: p->reason says why it is not taken. */
+static inline enum replica_verdict pull_begin(struct pull *p) {
+    struct replica_now now = now_of(p->from);
+    struct replica_arrival arrival = arrival_of(p);
+    return replica_page_begin(p->from->replica, p->from->store, &arrival, &now, p->reason);
+}
+
+/* Some of its records are merged. False when the rest is not to be. */
+static inline bool pull_merge(struct pull *p, size_t first, size_t count) {
+    struct replica_now now = now_of(p->from);
+    struct replica_arrival arrival = arrival_of(p);
+    struct replica_records records = { &p->records[first], count };
+    return replica_merge(p->from->replica, p->from->store, &arrival, &records, &now);
+}
+
+static inline void pull_end(struct pull *p) {
+    struct replica_now now = now_of(p->from);
+    struct replica_arrival arrival = arrival_of(p);
+    replica_page_end(p->from->replica, p->from->store, &arrival, &now);
+}
+
 /* The answer reaches the requester. After RESET the store is another one: new_writer. */
 static inline void pull_deliver(struct pull *p, uint8_t new_writer) {
     struct node *n = p->from;
@@ -227,16 +255,15 @@ static inline void pull_deliver(struct pull *p, uint8_t new_writer) {
                             &now);
         return;
     }
-    p->verdict = replica_page_begin(n->replica, n->store, p->ticket, &p->page, &now, p->reason);
+    p->verdict = pull_begin(p);
     assert_int_equal(p->verdict == REPLICA_TAKE, p->reason[0] == '\0');
     if (p->verdict == REPLICA_RESET) {
         uint8_t writer[STORE_WRITER_BYTES] = { new_writer };
         store_reset(n->store, writer);
         replica_restart(n->replica, &now);
     } else if (p->verdict == REPLICA_TAKE) {
-        (void)replica_merge(n->replica, n->store, p->ticket, &p->page, p->records, p->record_count,
-                            &now);
-        replica_page_end(n->replica, n->store, p->ticket, &p->page, &now);
+        (void)pull_merge(p, 0, p->record_count);
+        pull_end(p);
     }
     replica_check(n->replica, n->store);
 }

@@ -49,15 +49,15 @@ static inline void fixture_answer_pulls(struct fixture *f, struct store *store) 
     char why[REPLICA_REASON_BYTES];
     for (replica_next(f->replica, store, &now, &todo); todo.kind == REPLICA_PULL;
          replica_next(f->replica, store, &now, &todo)) {
-        assert_ok(
-            replica_pull_request(f->replica, store, todo.ticket, &now, entries, 32, &request));
+        const struct replica_ask ask = { todo.ticket, entries, 32 };
+        assert_ok(replica_pull_request(f->replica, store, &ask, &now, &request));
         struct replica_page page = { .state = { .incarnation = { todo.wallet.bytes[0], 7 },
                                                 .unix_ms = FIXTURE_NOW_MS,
                                                 .in_service = true } };
         memcpy(page.state.secret_hash, f->master.hash, sizeof(page.state.secret_hash));
         memcpy(page.requester_incarnation, store_writer(store), STORE_WRITER_BYTES);
-        assert_int_equal(replica_page_begin(f->replica, store, todo.ticket, &page, &now, why),
-                         REPLICA_TAKE);
+        const struct replica_arrival arrival = { todo.ticket, &page };
+        assert_int_equal(replica_page_begin(f->replica, store, &arrival, &now, why), REPLICA_TAKE);
     }
 }
 
@@ -115,10 +115,9 @@ static inline enum replica_answer fixture_pull(struct fixture *f, uint8_t wallet
     uint64_t stamp_ms = store_stamp_unix_ms(acknowledged);
     const struct replica_now now = { .unix_ms =
                                          stamp_ms > FIXTURE_NOW_MS ? stamp_ms : FIXTURE_NOW_MS };
-    struct replica_page page;
-    struct status why;
+    struct replica_served served;
     const struct store *store = service_kv_lock(f->shared.kv);
-    enum replica_answer answer = replica_serve(f->replica, store, &serve, &now, &page, &why);
+    enum replica_answer answer = replica_serve(f->replica, store, &serve, &now, &served);
     service_kv_unlock(f->shared.kv, true);
     return answer;
 }

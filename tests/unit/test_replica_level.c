@@ -40,8 +40,9 @@ static void answer_digest(struct cluster *c, struct node *n, size_t to, uint32_t
     assert_ok(store_known_copy(other->store, entries, FIXTURE_KNOWN_MAX, &known));
     struct replica_digest digest = { 1, store_digest(other->store, 1) };
     digest.digest.low += lie;
-    replica_digest_end(n->replica, n->store, ticket, &state, &known, &digest, 1, &now);
-    replica_digest_end(n->replica, n->store, ticket, &state, &known, &digest, 1, &now); /* Twice. */
+    const struct replica_digests theirs = { ticket, state, known, &digest, 1 };
+    replica_digest_end(n->replica, n->store, &theirs, &now);
+    replica_digest_end(n->replica, n->store, &theirs, &now); /* Twice. */
 }
 
 /* Everything that n has to do at this moment. Returns how many digests were asked for. */

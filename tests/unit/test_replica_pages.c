@@ -125,24 +125,17 @@ static void test_drop(void **state) {
     pair_open_with(&p, 3);
     pair_answer(&p);
     row->spoil(&p);
-    struct replica_now now = now_of(&p.a);
-    char why[REPLICA_REASON_BYTES];
-    assert_int_equal(
-        replica_page_begin(p.a.replica, p.a.store, p.pull.ticket, &p.pull.page, &now, why),
-        REPLICA_DROP);
-    assert_non_null(strstr(why, row->want));
-    assert_string_equal(view_of(&p.a).error, why);
+    assert_int_equal(pull_begin(&p.pull), REPLICA_DROP);
+    assert_non_null(strstr(p.pull.reason, row->want));
+    assert_string_equal(view_of(&p.a).error, p.pull.reason);
     assert_int_equal(view_of(&p.a).position, 0);
     struct replica_stats stats = stats_of(&p.a);
     assert_int_equal(stats.dropped_page_count, 1);
     assert_int_equal(stats.pull_failed_count, 1);
     /* The pull has ended: nothing of it is merged, and its answer is not judged again. */
-    assert_false(replica_merge(p.a.replica, p.a.store, p.pull.ticket, &p.pull.page, p.pull.records,
-                               p.pull.record_count, &now));
-    replica_page_end(p.a.replica, p.a.store, p.pull.ticket, &p.pull.page, &now);
-    assert_int_equal(
-        replica_page_begin(p.a.replica, p.a.store, p.pull.ticket, &p.pull.page, &now, why),
-        REPLICA_DROP);
+    assert_false(pull_merge(&p.pull, 0, p.pull.record_count));
+    pull_end(&p.pull);
+    assert_int_equal(pull_begin(&p.pull), REPLICA_DROP);
     assert_int_equal(store_log_last(p.a.store), 0);
     assert_int_equal(known_count(&p), 0);
     pair_close(&p);
@@ -286,18 +279,12 @@ static void test_collected_between_steps(void **state) {
     struct pair p;
     pair_open_with(&p, 3);
     pair_answer(&p);
-    struct replica_now now = now_of(&p.a);
-    char why[REPLICA_REASON_BYTES];
-    uint32_t ticket = p.pull.ticket;
-    assert_int_equal(replica_page_begin(p.a.replica, p.a.store, ticket, &p.pull.page, &now, why),
-                     REPLICA_TAKE);
-    assert_true(
-        replica_merge(p.a.replica, p.a.store, ticket, &p.pull.page, p.pull.records, 1, &now));
+    assert_int_equal(pull_begin(&p.pull), REPLICA_TAKE);
+    assert_true(pull_merge(&p.pull, 0, 1));
     floor_is_not_covered(&p);
-    assert_false(
-        replica_merge(p.a.replica, p.a.store, ticket, &p.pull.page, p.pull.records + 1, 2, &now));
+    assert_false(pull_merge(&p.pull, 1, 2));
     assert_absent(p.a.store, "k2", world.unix_ms);
-    replica_page_end(p.a.replica, p.a.store, ticket, &p.pull.page, &now);
+    pull_end(&p.pull);
     assert_int_equal(view_of(&p.a).position, 0);
     assert_int_equal(known_count(&p), 0);
     pair_close(&p);
@@ -308,20 +295,16 @@ static void test_member_left_between_steps(void **state) {
     struct pair p;
     pair_open_with(&p, 3);
     pair_answer(&p);
-    struct replica_now now = now_of(&p.a);
-    char why[REPLICA_REASON_BYTES];
-    uint32_t ticket = p.pull.ticket;
-    assert_int_equal(replica_page_begin(p.a.replica, p.a.store, ticket, &p.pull.page, &now, why),
-                     REPLICA_TAKE);
+    assert_int_equal(pull_begin(&p.pull), REPLICA_TAKE);
     node_list(&p.a, NULL, 0);
-    assert_false(
-        replica_merge(p.a.replica, p.a.store, ticket, &p.pull.page, p.pull.records, 3, &now));
-    replica_page_end(p.a.replica, p.a.store, ticket, &p.pull.page, &now);
+    assert_false(pull_merge(&p.pull, 0, 3));
+    pull_end(&p.pull);
     assert_int_equal(known_count(&p), 0);
     struct store_known_entry entries[4];
     struct replica_request request;
-    assert_err(replica_pull_request(p.a.replica, p.a.store, ticket, &now, entries, 4, &request),
-               NOT_FOUND);
+    const struct replica_ask ask = { p.pull.ticket, entries, 4 };
+    struct replica_now now = now_of(&p.a);
+    assert_err(replica_pull_request(p.a.replica, p.a.store, &ask, &now, &request), NOT_FOUND);
     pair_close(&p);
 }
 

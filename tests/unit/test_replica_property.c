@@ -168,7 +168,8 @@ static void compare_digests(size_t idx, size_t to, uint32_t ticket) {
     struct store_known known;
     CHECK(store_known_copy(store_of(to), entries, FIXTURE_KNOWN_MAX, &known).err == E_OK);
     struct replica_digest digest = { 1, store_digest(store_of(to), 1) };
-    replica_digest_end(n->replica, n->store, ticket, &state, &known, &digest, 1, &now);
+    const struct replica_digests theirs = { ticket, state, known, &digest, 1 };
+    replica_digest_end(n->replica, n->store, &theirs, &now);
 }
 
 static size_t peer_of(const struct wallet *wallet) {
@@ -239,10 +240,7 @@ static void deliver(struct flight *f) {
         return;
     }
     if (taken && repeat) {
-        struct replica_now now = now_of(&peers[f->from].n);
-        char why[REPLICA_REASON_BYTES];
-        CHECK(replica_page_begin(peers[f->from].n.replica, store_of(f->from), f->pull.ticket,
-                                 &f->pull.page, &now, why) == REPLICA_DROP);
+        CHECK(pull_begin(&f->pull) == REPLICA_DROP);
     }
 }
 

@@ -127,18 +127,17 @@ static void test_room(void **state) {
     pair_meet(&p);
     struct replica_now now = now_of(&p.a);
     struct store_known_entry entries[1];
-    struct replica_page page;
-    struct status why;
+    struct replica_served served;
     struct replica_serve serve = {
         .wallet = &p.b.wallet, .request = &p.pull.request, .is_over = true, .entries = entries
     };
-    assert_int_equal(replica_serve(p.a.replica, p.a.store, &serve, &now, &page, &why),
+    assert_int_equal(replica_serve(p.a.replica, p.a.store, &serve, &now, &served),
                      REPLICA_ANSWER_REFUSE);
-    assert_int_equal(why.code, STATUS_RESOURCE_EXHAUSTED);
+    assert_int_equal(served.why.code, STATUS_RESOURCE_EXHAUSTED);
     serve.entry_count_max = 1;
-    assert_int_equal(replica_serve(p.a.replica, p.a.store, &serve, &now, &page, &why),
+    assert_int_equal(replica_serve(p.a.replica, p.a.store, &serve, &now, &served),
                      REPLICA_ANSWER_PAGE);
-    assert_int_equal(page.known.count, 1);
+    assert_int_equal(served.page.known.count, 1);
     pair_close(&p);
 }
 

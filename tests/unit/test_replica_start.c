@@ -377,11 +377,11 @@ static void test_a_failed_pass_holds_nobody(void **state) {
 static bool pull_ahead(struct pull *p, struct pull *ahead) {
     struct node *n = p->from;
     struct replica_now now = now_of(n);
+    struct replica_arrival arrival = arrival_of(p);
     struct replica_todo todo;
-    assert_false(replica_ahead(n->replica, p->ticket, &p->page, &now, &todo));
-    assert_int_equal(replica_page_begin(n->replica, n->store, p->ticket, &p->page, &now, p->reason),
-                     REPLICA_TAKE);
-    if (!replica_ahead(n->replica, p->ticket, &p->page, &now, &todo)) {
+    assert_false(replica_ahead(n->replica, &arrival, &now, &todo));
+    assert_int_equal(pull_begin(p), REPLICA_TAKE);
+    if (!replica_ahead(n->replica, &arrival, &now, &todo)) {
         return false;
     }
     assert_int_equal(todo.kind, REPLICA_PULL);
@@ -389,17 +389,14 @@ static bool pull_ahead(struct pull *p, struct pull *ahead) {
     pull_send(ahead, n, p->to, todo.ticket);
     assert_int_equal(ahead->request.since, p->page.next);
     assert_int_equal(ahead->request.wait_ms, 0);
-    assert_false(replica_ahead(n->replica, p->ticket, &p->page, &now, &todo));
+    assert_false(replica_ahead(n->replica, &arrival, &now, &todo));
     return true;
 }
 
-static void pull_end(struct pull *p) {
-    struct node *n = p->from;
-    struct replica_now now = now_of(n);
-    assert_true(replica_merge(n->replica, n->store, p->ticket, &p->page, p->records,
-                              p->record_count, &now));
-    replica_page_end(n->replica, n->store, p->ticket, &p->page, &now);
-    replica_check(n->replica, n->store);
+static void pull_finish(struct pull *p) {
+    assert_true(pull_merge(p, 0, p->record_count));
+    pull_end(p);
+    replica_check(p->from->replica, p->from->store);
 }
 
 /* Asks the first member for its first page, and gets it. */
@@ -418,12 +415,12 @@ static void test_pages_ahead(void **state) {
     size_t at = 0;
     pull_first(&pulls[0], &c);
     for (; pull_ahead(&pulls[at], &pulls[1 - at]); at = 1 - at) {
-        pull_end(&pulls[at]);
+        pull_finish(&pulls[at]);
         /* It is the pull under way now. */
         assert_true(pull_serve(&pulls[1 - at], false));
     }
     assert_false(pulls[at].page.more);
-    pull_end(&pulls[at]);
+    pull_finish(&pulls[at]);
     struct replica_stats stats = stats_of(n);
     assert_int_equal(stats.record_count, PASS_RECORDS);
     assert_int_equal(stats.applied_count, PASS_RECORDS);
@@ -455,10 +452,7 @@ static struct ahead_row {
 };
 
 static void assert_dropped(struct pull *p) {
-    struct replica_now now = now_of(p->from);
-    assert_int_equal(
-        replica_page_begin(p->from->replica, p->from->store, p->ticket, &p->page, &now, p->reason),
-        REPLICA_DROP);
+    assert_int_equal(pull_begin(p), REPLICA_DROP);
     replica_check(p->from->replica, p->from->store);
 }
 
@@ -474,10 +468,9 @@ static void test_page_ahead_is_void(void **state) {
     struct replica_todo todo;
     pull_first(&first, &c);
     if (row->fate == AHEAD_UNSENT) {
-        assert_int_equal(
-            replica_page_begin(n->replica, n->store, first.ticket, &first.page, &now, first.reason),
-            REPLICA_TAKE);
-        assert_true(replica_ahead(n->replica, first.ticket, &first.page, &now, &todo));
+        struct replica_arrival arrival = arrival_of(&first);
+        assert_int_equal(pull_begin(&first), REPLICA_TAKE);
+        assert_true(replica_ahead(n->replica, &arrival, &now, &todo));
     } else {
         assert_true(pull_ahead(&first, &ahead));
         assert_true(pull_serve(&ahead, false));
@@ -493,7 +486,7 @@ static void test_page_ahead_is_void(void **state) {
         assert_dropped(&ahead);
     }
     if (row->fate != AHEAD_AFTER_RESTART) {
-        pull_end(&first);
+        pull_finish(&first);
     }
     if (row->fate == AHEAD_AFTER_REFUSAL) {
         assert_dropped(&ahead);
@@ -522,7 +515,7 @@ static void test_who_is_held_asks_nothing_ahead(void **state) {
     pull_next(&pulls[1], &c.nodes[2], &c.nodes[1]);
     assert_true(pull_serve(&pulls[1], false));
     assert_true(pull_ahead(&pulls[0], &ahead));
-    pull_end(&pulls[0]);
+    pull_finish(&pulls[0]);
     assert_false(pull_ahead(&pulls[1], &ahead));
     cluster_close(&c);
 }
