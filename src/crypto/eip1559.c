@@ -66,7 +66,8 @@ static RC make_parts(const struct eip1559_tx *tx, const struct eth_signature *si
     return OK;
 }
 
-void eip1559_signing_hash(const struct eip1559_tx *tx, uint8_t hash[static KECCAK256_BYTES]) {
+/* keccak256(0x02 rlp([... access_list])), which the sender signs. */
+static void signing_hash(const struct eip1559_tx *tx, uint8_t hash[static KECCAK256_BYTES]) {
     struct parts parts;
     struct rc rc = make_parts(tx, NULL, &parts);
     ASSERT(rc.err == E_OK); /* The buffers hold any transaction. */
@@ -87,7 +88,7 @@ RC eip1559_encode(const struct eip1559_tx *tx, const struct eth_signature *signa
 
 RC eip1559_sign(const struct eip1559_tx *tx, const struct secret *key, struct eth_signature *out) {
     uint8_t hash[KECCAK256_BYTES];
-    eip1559_signing_hash(tx, hash);
+    signing_hash(tx, hash);
     return eth_sign_hash(key, hash, out);
 }
 
@@ -163,6 +164,6 @@ RC eip1559_parse(struct span raw, struct eip1559_signed *out) {
     ENSURE(items.len == 0, MALFORMED);
     keccak256(raw, out->hash);
     uint8_t signed_hash[KECCAK256_BYTES];
-    eip1559_signing_hash(&out->tx, signed_hash);
+    signing_hash(&out->tx, signed_hash);
     return eth_recover_hash(signed_hash, &out->signature, &out->sender);
 }

@@ -49,8 +49,6 @@ enum eip1559_field eip1559_compare(const struct eip1559_tx *a, const struct eip1
 /* "chain_id"; "" for EIP1559_FIELD_NONE. */
 const char *eip1559_field_name(enum eip1559_field field);
 
-/* keccak256(0x02 rlp([... access_list])), which the sender signs. */
-void eip1559_signing_hash(const struct eip1559_tx *tx, uint8_t hash[static KECCAK256_BYTES]);
 /* Appends the raw transaction. The signature's v is the y parity, 0 or 1, with or without 27 added.
  * w has room for tx->data.len + EIP1559_OVERHEAD_BYTES. INVALID for another v; TOO_BIG. */
 RC eip1559_encode(const struct eip1559_tx *tx, const struct eth_signature *signature,

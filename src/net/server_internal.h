@@ -157,10 +157,6 @@ struct session {
 /* Mail: begins to serve what the handshake pool made. */
 void session_arrive(void *session);
 void session_write_header(struct session *s, const novakms_v1_FrameHeader *header);
-/* goaway; then nothing more is read, and it ends with its last call. */
-void session_leave(struct session *s, const struct status *why);
-/* goaway and end at once; calls in flight end without answers. */
-void session_dismiss(struct session *s, const struct status *why);
 /* One of its calls ended. */
 void session_call_ended(struct session *s);
 /* Identities that ended. */

@@ -26,7 +26,8 @@ static void write_goaway(struct session *s, const struct status *why) {
     session_write_header(s, &s->worker->header);
 }
 
-void session_leave(struct session *s, const struct status *why) {
+/* goaway; then nothing more is read, and it ends with its last call. */
+static void leave(struct session *s, const struct status *why) {
     if (s->state != SESSION_ACTIVE && s->state != SESSION_ADMITTING) {
         return;
     }
@@ -38,7 +39,8 @@ void session_leave(struct session *s, const struct status *why) {
     }
 }
 
-void session_dismiss(struct session *s, const struct status *why) {
+/* goaway and end at once; calls in flight end without answers. */
+static void dismiss_for(struct session *s, const struct status *why) {
     if (s->state == SESSION_OVER) {
         return;
     }
@@ -50,7 +52,7 @@ void session_dismiss(struct session *s, const struct status *why) {
 
 static void dismiss(struct session *s, enum status_code code, const char *text) {
     status_set(&s->worker->why, code, "%s", text);
-    session_dismiss(s, &s->worker->why);
+    dismiss_for(s, &s->worker->why);
 }
 
 void session_call_ended(struct session *s) {
@@ -351,7 +353,7 @@ void session_drain(struct session *s) {
         return;
     }
     status_set(&s->worker->why, STATUS_OK, "%s", "the node is stopping");
-    session_leave(s, &s->worker->why);
+    leave(s, &s->worker->why);
 }
 
 void session_check_time(struct session *s, uint64_t now_ms) {
@@ -360,7 +362,7 @@ void session_check_time(struct session *s, uint64_t now_ms) {
     }
     status_set(&s->worker->why, STATUS_UNAUTHENTICATED, "%s",
                "the certificate's binding has ended; connect with a new one");
-    session_leave(s, &s->worker->why);
+    leave(s, &s->worker->why);
 }
 
 /* ---- What the authority and services may do ---- */
@@ -381,7 +383,7 @@ void net_conn_refuse(struct net_conn *conn, const struct status *why) {
     }
     count_up(&s->worker->counters.refused, 1);
     net_conn_resume(conn); /* To read the peer's goodbye. */
-    session_dismiss(s, why);
+    dismiss_for(s, why);
 }
 
 const struct wallet *net_conn_wallet(const struct net_conn *conn) {

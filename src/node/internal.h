@@ -106,8 +106,6 @@ uint64_t node_unix_ms(const struct node *node);
 RC node_tls_make(struct node *node, struct tls_config **out, struct status *why);
 /* The credential has to be made, or made anew at once: the wallet is known, or is another one. */
 void node_tls_renew(struct node *node);
-/* Gives *out: what connections to other members use, with the credential of this one. */
-RC node_tls_make_client(struct node *node, struct tls_config *server, struct tls_config **out);
 /* Starts to renew the credential at half of its life. */
 void node_tls_watch(struct node *node, struct tls_config *in_use);
 

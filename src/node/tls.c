@@ -49,7 +49,8 @@ static RC make_with(struct node *node, const struct identity_signer *signer,
     return rc;
 }
 
-RC node_tls_make_client(struct node *node, struct tls_config *server, struct tls_config **out) {
+/* What connections to other members use, with the credential of this one. */
+static RC make_client(struct node *node, struct tls_config *server, struct tls_config **out) {
     const struct node_config *config = node->cfg->config;
     const struct tls_client_cfg client = {
         .credential = tls_config_credential(server),
@@ -135,7 +136,7 @@ static void say_without(struct node *node) {
 static bool use_renewed(struct node *node) {
     if (node->cfg->is_on_chain) {
         AUTO(tls_config_close) struct tls_config *client = NULL;
-        node->rc = node_tls_make_client(node, node->renewed, &client);
+        node->rc = make_client(node, node->renewed, &client);
         if (node->rc.err != E_OK) {
             return false;
         }

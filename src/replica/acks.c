@@ -81,7 +81,8 @@ bool replica_is_level(const struct replica *r, const struct replica_now *now,
     return true;
 }
 
-uint64_t known_own_hlc(const struct store_known *known, const uint8_t *writer) {
+/* The entry of a writer itself, 0 without one. */
+static uint64_t known_own_hlc(const struct store_known *known, const uint8_t *writer) {
     for (size_t i = 0; i < known->count; i++) {
         if (id_equal(known->entries[i].writer, writer)) {
             return known->entries[i].hlc;

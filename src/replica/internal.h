@@ -249,9 +249,6 @@ bool was_left_behind(const struct store *s, const struct member *m,
 
 /* ---- acks.c ---- */
 
-/* The entry of a writer itself, 0 without one. */
-uint64_t known_own_hlc(const struct store_known *known, const uint8_t *writer);
-
 /* ---- start.c ---- */
 
 /* Decides whether the node has enough to serve. */

@@ -114,12 +114,6 @@ uint32_t writers_take(struct writers *w, const uint8_t id[static STORE_WRITER_BY
     return idx;
 }
 
-void writers_use(struct writers *w, uint32_t idx) {
-    if (idx != 0) {
-        w->at[idx].use_count++;
-    }
-}
-
 void writers_release(struct writers *w, uint32_t idx) {
     if (idx != 0) {
         ASSERT(w->at[idx].use_count > 0);

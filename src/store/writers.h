@@ -46,9 +46,7 @@ void writers_reset(struct writers *w, const uint8_t own[static STORE_WRITER_BYTE
 uint32_t writers_find(const struct writers *w, const uint8_t id[static STORE_WRITER_BYTES]);
 /* The writer's index, in use once more; 0 when there is no room. */
 uint32_t writers_take(struct writers *w, const uint8_t id[static STORE_WRITER_BYTES]);
-/* One more record names it. */
-void writers_use(struct writers *w, uint32_t idx);
-/* Undoes one take or use. Accepts 0. */
+/* Undoes one take. Accepts 0. */
 void writers_release(struct writers *w, uint32_t idx);
 
 /* What the vector says of it: its own entry, or the rest. */

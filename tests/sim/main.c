@@ -17,7 +17,6 @@ struct options {
     uint64_t seed_count;
     uint64_t minutes; /* 0: no limit. */
     unsigned job_count;
-    bool is_single;
     bool has_trace;
     bool is_quiet;
 };

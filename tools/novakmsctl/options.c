@@ -87,16 +87,38 @@ static bool parse_length(const char *text, void *field) {
     return ok;
 }
 
+/* Reads "10m": a decimal number and one of ms, s, m, h, d; at most max_ms. False when it is not. */
+static bool parse_duration(const char *text, uint64_t max_ms, uint64_t *out_ms) {
+    static const struct {
+        const char *name;
+        uint64_t ms;
+    } units[] = { { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 } };
+    size_t digit_count = strspn(text, "0123456789");
+    uint64_t number = 0;
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+        if (strcmp(text + digit_count, units[i].name) != 0) {
+            continue;
+        }
+        struct span digits = { (const uint8_t *)text, digit_count };
+        if (bytes_parse_decimal(digits, max_ms / units[i].ms, &number).err != E_OK) {
+            return false;
+        }
+        *out_ms = number * units[i].ms;
+        return true;
+    }
+    return false;
+}
+
 static bool parse_timeout(const char *text, void *field) {
     uint64_t value = 0;
-    bool ok = ctl_duration_parse(text, CTL_TIMEOUT_MS_MAX, &value) && value > 0;
+    bool ok = parse_duration(text, CTL_TIMEOUT_MS_MAX, &value) && value > 0;
     *(uint32_t *)field = (uint32_t)value;
     return ok;
 }
 
 static bool parse_ttl(const char *text, void *field) {
     uint64_t *ttl_ms = field;
-    return ctl_duration_parse(text, CTL_TTL_MS_MAX, ttl_ms) && *ttl_ms > 0;
+    return parse_duration(text, CTL_TTL_MS_MAX, ttl_ms) && *ttl_ms > 0;
 }
 
 /* The index of text among count names; count when it is none of them. */
@@ -234,27 +256,6 @@ static void print_command_help(enum ctl_command command) {
 
 const char *ctl_command_name(enum ctl_command command) {
     return commands[command].name;
-}
-
-bool ctl_duration_parse(const char *text, uint64_t max_ms, uint64_t *out_ms) {
-    static const struct {
-        const char *name;
-        uint64_t ms;
-    } units[] = { { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 } };
-    size_t digit_count = strspn(text, "0123456789");
-    uint64_t number = 0;
-    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-        if (strcmp(text + digit_count, units[i].name) != 0) {
-            continue;
-        }
-        struct span digits = { (const uint8_t *)text, digit_count };
-        if (bytes_parse_decimal(digits, max_ms / units[i].ms, &number).err != E_OK) {
-            return false;
-        }
-        *out_ms = number * units[i].ms;
-        return true;
-    }
-    return false;
 }
 
 static const struct option *option_find(const char *name, size_t len) {

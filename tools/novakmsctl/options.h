@@ -75,7 +75,5 @@ struct ctl_options {
  * one sentence of what is wrong was printed, and *exit_code is what the process returns. */
 bool ctl_options_parse(struct ctl_options *out, int argc, char *const argv[],
                        enum ctl_exit *exit_code);
-/* Reads "10m": a decimal number and one of ms, s, m, h, d; at most max_ms. False when it is not. */
-bool ctl_duration_parse(const char *text, uint64_t max_ms, uint64_t *out_ms);
 /* "derive". */
 const char *ctl_command_name(enum ctl_command command);

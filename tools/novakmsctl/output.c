@@ -239,7 +239,7 @@ bool ctl_read_text(const char *what, const char *text, enum ctl_format format,
     return true;
 }
 
-enum ctl_exit ctl_exit_of(enum novakms_code code) {
+static enum ctl_exit exit_of(enum novakms_code code) {
     switch (code) {
     case NOVAKMS_OK:
         return CTL_DONE;
@@ -286,5 +286,5 @@ enum ctl_exit ctl_report(const struct novakms_result *result, bool json) {
             return CTL_OTHER;
         }
     }
-    return ctl_exit_of(result->code);
+    return exit_of(result->code);
 }

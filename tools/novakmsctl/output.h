@@ -47,4 +47,3 @@ bool ctl_read_text(const char *what, const char *text, enum ctl_format format,
 
 /* Writes a failed result's sentence, and with --json an object to stdout. Gives the exit code. */
 enum ctl_exit ctl_report(const struct novakms_result *result, bool json);
-enum ctl_exit ctl_exit_of(enum novakms_code code);
