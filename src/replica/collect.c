@@ -54,8 +54,8 @@ static void raise_floor(const struct replica *r, struct store *s, uint64_t now_u
     }
 }
 
-/* Whether whatever was on its way then has come: every member was pulled to the end since nobody can
- * have taken it from its writer any more. */
+/* Whether whatever was on its way then has come: every member was pulled to the end since nobody
+ * can have taken it from its writer any more. */
 static bool is_bound_over(const struct replica *r, uint64_t now_ms) {
     bool is_over = now_ms - r->bound_ms >= r->cfg.compact_after_ms;
     for (size_t i = 0; i < r->count && is_over; i++) {

@@ -86,8 +86,8 @@ static bool is_self(const struct replica_member *self, const struct replica_memb
     return same_text(self->url, m->url) || wallet_equal(&self->wallet, &m->wallet);
 }
 
-/* Whether an entry is superseded by another one of the same URL, or of the same wallet: one wallet is
- * one process, which cannot be two members. */
+/* Whether an entry is superseded by another one of the same URL, or of the same wallet: one wallet
+ * is one process, which cannot be two members. */
 static bool is_superseded(const struct replica_member *members, size_t count, size_t idx) {
     const struct replica_member *m = &members[idx];
     for (size_t i = 0; i < count; i++) {
@@ -205,9 +205,9 @@ static void move_state(struct replica *r, struct roster *roster) {
     }
 }
 
-/* A node that is no member misses what is collected meanwhile. It keeps what it holds, but gives it to
- * nobody until it is a member again and has pulled as a starting node does, and has been told to begin
- * again if it must. */
+/* A node that is no member misses what is collected meanwhile. It keeps what it holds, but gives it
+ * to nobody until it is a member again and has pulled as a starting node does, and has been told to
+ * begin again if it must. */
 static void start_again(struct replica *r) {
     for (size_t i = 0; i < r->count; i++) {
         r->members[i].is_complete = false;

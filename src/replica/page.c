@@ -86,8 +86,9 @@ static const char *page_fault(const struct replica *r, const struct store *s,
     return fault;
 }
 
-/* R5 for this node itself: it was out of the registry, and has come back with what it had. Meanwhile
- * the members' vectors may have been shortened to where they cover what only this node has. */
+/* R5 for this node itself: it was out of the registry, and has come back with what it had.
+ * Meanwhile the members' vectors may have been shortened to where they cover what only this node
+ * has. */
 static bool has_missed(struct replica *r, const struct store *s, const struct member *m,
                        const struct replica_page *page) {
     if (!m->task.has_known) {
@@ -119,7 +120,8 @@ static bool covers_floor(const struct store *s, const struct store_known *floor)
     return covers;
 }
 
-/* Whether whoever sent records here in a pass that has not ended knew of all that the floor tells. */
+/* Whether whoever sent records here in a pass that has not ended knew of all that the floor
+ * tells. */
 static bool partials_cover(const struct replica *r, const struct member *from,
                            const struct vector *floor) {
     bool covers = !r->has_orphans;
@@ -131,8 +133,8 @@ static bool partials_cover(const struct replica *r, const struct member *from,
     return covers;
 }
 
-/* R1 for this node itself, before it takes over a floor: what is here must not be older than what was
- * collected there. Its vector says so; while it is empty, those of the members whose pages were
+/* R1 for this node itself, before it takes over a floor: what is here must not be older than what
+ * was collected there. Its vector says so; while it is empty, those of the members whose pages were
  * merged do. False when memory ends. */
 static bool may_join_floor(const struct replica *r, const struct store *s, const struct member *m,
                            const struct replica_page *page) {

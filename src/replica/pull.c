@@ -154,8 +154,8 @@ bool replica_ahead(struct replica *r, const struct replica_arrival *arrival,
     return true;
 }
 
-/* Who is not at the end, or does not know which boot it asks, wants an answer at once; and a starting
- * node hears soon of a boot that began meanwhile. */
+/* Who is not at the end, or does not know which boot it asks, wants an answer at once; and a
+ * starting node hears soon of a boot that began meanwhile. */
 static uint32_t wait_ms(const struct replica *r, const struct member *m) {
     if (!m->is_at_end || m->task.is_repair || m->boots.heard_count > 0) {
         return 0;

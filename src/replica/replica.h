@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How one node's replica follows those of the other members (docs/replication.md has the
- * rules and the proof): whom to pull from and from where, which pages may be merged, what each member
- * has acknowledged, what may be collected, and when a starting node has enough to serve. Pure: no
- * I/O, no clock, no randomness; the node and the simulator carry the messages.
+ * rules and the proof): whom to pull from and from where, which pages may be merged, what each
+ * member has acknowledged, what may be collected, and when a starting node has enough to serve.
+ * Pure: no I/O, no clock, no randomness; the node and the simulator carry the messages.
  *
- * It works on a store that the caller lends to each call. Whoever has several threads guards the two
- * with one lock. No section is long: pages are merged and read in steps.
+ * It works on a store that the caller lends to each call. Whoever has several threads guards the
+ * two with one lock. No section is long: pages are merged and read in steps.
  *
  * Messages are in plain structs; proto/novakms/v1/peer.proto says what their fields mean. What an
  * incoming struct points to is lent for the call; its sizes are checked here, its values too.
@@ -52,8 +52,8 @@ struct replica_cfg {
                                   * limit, for members that never change. */
 };
 
-/* Gives *out, NULL on error. Copies cfg. It starts without members, without a master secret and out of
- * service. BAD_CONFIG, NOMEM. */
+/* Gives *out, NULL on error. Copies cfg. It starts without members, without a master secret and out
+ * of service. BAD_CONFIG, NOMEM. */
 RC replica_init(struct replica **out, const struct replica_cfg *cfg);
 /* Takes *replica: frees, sets NULL. Accepts a closed one. */
 void replica_close(struct replica **replica);
@@ -75,8 +75,8 @@ struct replica_member {
 
 /* The members as the registry has them, self among them or not; to be told after each read, also of
  * the same ones (members_age_max_ms). A node that was listed and is not any more leaves service,
- * until it is listed again and has pulled from enough members. Members with self's URL are left out,
- * however registered. State of a member that stays (wallet and URL) is kept. TOO_BIG over
+ * until it is listed again and has pulled from enough members. Members with self's URL are left
+ * out, however registered. State of a member that stays (wallet and URL) is kept. TOO_BIG over
  * REPLICA_MEMBER_COUNT_MAX, NOMEM: nothing changed. */
 RC replica_set_members(struct replica *r, const struct replica_member *self,
                        const struct replica_member *members, size_t count,
@@ -86,7 +86,8 @@ RC replica_set_members(struct replica *r, const struct replica_member *self,
  * secret for this cluster just now, so that there is no data anywhere to wait for. */
 void replica_set_secret(struct replica *r, const uint8_t hash[static REPLICA_HASH_BYTES],
                         bool is_new);
-/* The secret is about to be given to another member: before it leaves. Only the first time counts. */
+/* The secret is about to be given to another member: before it leaves. Only the first time
+ * counts. */
 void replica_note_shared(struct replica *r, const struct replica_now *now);
 /* The newest block this node has seen. */
 void replica_set_head(struct replica *r, uint64_t head_block);
@@ -111,9 +112,9 @@ struct replica_heard {
     uint8_t incarnation[STORE_WRITER_BYTES];
 };
 /* Writes what this node has heard of (room for heard_count_max; REPLICA_HEARD_COUNT_MAX is enough)
- * and returns how many. Every request and every page carries it, copied after the vector they carry:
- * without it a member's late acknowledgement, of a boot that is over, could be counted by a node
- * that has not heard of the next one, beside that of a node that has. */
+ * and returns how many. Every request and every page carries it, copied after the vector they
+ * carry: without it a member's late acknowledgement, of a boot that is over, could be counted by a
+ * node that has not heard of the next one, beside that of a node that has. */
 size_t replica_heard_copy(const struct replica *r, struct replica_heard *out,
                           size_t heard_count_max);
 
@@ -193,10 +194,10 @@ enum replica_verdict replica_page_begin(struct replica *r, const struct store *s
                                         const struct replica_now *now,
                                         char why[static REPLICA_REASON_BYTES]);
 
-/* After REPLICA_TAKE of a page with more, and before it is merged: whether the next page is to be asked
- * for now, so that the member reads it meanwhile. Then *out is that PULL, to be sent at once
- * (replica_pull_request); it is under way when this page has ended well. Otherwise it has ended too,
- * and its answer is void, as one that comes before this page has ended. */
+/* After REPLICA_TAKE of a page with more, and before it is merged: whether the next page is to be
+ * asked for now, so that the member reads it meanwhile. Then *out is that PULL, to be sent at once
+ * (replica_pull_request); it is under way when this page has ended well. Otherwise it has ended
+ * too, and its answer is void, as one that comes before this page has ended. */
 bool replica_ahead(struct replica *r, const struct replica_arrival *arrival,
                    const struct replica_now *now, struct replica_todo *out);
 
@@ -216,12 +217,12 @@ struct replica_records {
  * any case. */
 bool replica_merge(struct replica *r, struct store *s, const struct replica_arrival *arrival,
                    const struct replica_records *records, const struct replica_now *now);
-/* Moves the cursor, and after a last page joins floor and vector; or keeps both where they are, when a
- * record was refused. */
+/* Moves the cursor, and after a last page joins floor and vector; or keeps both where they are,
+ * when a record was refused. */
 void replica_page_end(struct replica *r, struct store *s, const struct replica_arrival *arrival,
                       const struct replica_now *now);
-/* The pull ended without a page. is_starting: the member answered that it is not in service. reason is
- * one sentence, copied. */
+/* The pull ended without a page. is_starting: the member answered that it is not in service. reason
+ * is one sentence, copied. */
 void replica_pull_failed(struct replica *r, uint32_t ticket, bool is_starting, const char *reason,
                          const struct replica_now *now);
 /* The store was emptied under a new writer: all cursors and acknowledgements start again, out of
@@ -233,16 +234,16 @@ void replica_restart(struct replica *r, const struct replica_now *now);
 enum replica_answer {
     REPLICA_ANSWER_PAGE, /* Read the log from page->next on (store_log_read with the request's
                            * known, then replica_page_read), and send. */
-    REPLICA_ANSWER_WAIT, /* There is nothing to tell: ask again at a change, or until wait_ms is over;
-                           * then with is_over, which never waits. */
+    REPLICA_ANSWER_WAIT, /* There is nothing to tell: ask again at a change, or until wait_ms is
+                           * over; then with is_over, which never waits. */
     REPLICA_ANSWER_WAIT_SHORT, /* The same, but ask again after REPLICA_RELAY_MS at the latest. */
     REPLICA_ANSWER_RESET,      /* Send page as it is. */
-    REPLICA_ANSWER_AGAIN, /* The same: it is empty, and makes the member ask again at once, so that it
-                            * gets only what it does not have by then. */
+    REPLICA_ANSWER_AGAIN, /* The same: it is empty, and makes the member ask again at once, so that
+                            * it gets only what it does not have by then. */
     REPLICA_ANSWER_REFUSE /* why is set. */
 };
-/* Takes in a member's request, once for each (is_again false): its vector is its acknowledgement. Then
- * decides the answer. known and floor are copied to entries (room for store_known_count plus
+/* Takes in a member's request, once for each (is_again false): its vector is its acknowledgement.
+ * Then decides the answer. known and floor are copied to entries (room for store_known_count plus
  * store_floor_count, else REFUSE RESOURCE_EXHAUSTED) before the page is read. */
 struct replica_serve {
     const struct wallet *wallet;
@@ -263,9 +264,9 @@ enum replica_answer replica_serve(struct replica *r, const struct store *s,
 /* A page may be read in several sections, each under the lock, while the node writes, merges and
  * collects between them. In each section, after store_log_read: moves the page to where the log was
  * read. True while the log goes on. At its end the page is the last one only if the floor has not
- * risen since it was copied: else what was collected meanwhile is on no page, and the floor that the
- * member would join does not tell of it. Then more is set, and the member asks again at once. The page
- * is void when the store has another writer than page->state.incarnation. */
+ * risen since it was copied: else what was collected meanwhile is on no page, and the floor that
+ * the member would join does not tell of it. Then more is set, and the member asks again at once.
+ * The page is void when the store has another writer than page->state.incarnation. */
 bool replica_page_read(const struct store *s, const struct store_log_page *got,
                        struct replica_page *page);
 
@@ -278,13 +279,13 @@ uint32_t replica_acks_for_quorum(const struct replica *r);
 /* Members beside this node. */
 uint32_t replica_other_count(const struct replica *r);
 
-/* Whether the node may serve and acknowledge: it has pulled to the end from enough members. Gives the
- * reason, one sentence, when not. It becomes true in replica_next, replica_page_end or
+/* Whether the node may serve and acknowledge: it has pulled to the end from enough members. Gives
+ * the reason, one sentence, when not. It becomes true in replica_next, replica_page_end or
  * replica_set_*; then in_service is what later messages say. */
 bool replica_in_service(const struct replica *r, char reason[static REPLICA_REASON_BYTES]);
 /* Whether this node is level with its peers: its head and its clock are not far from those of most
- * members in service that it heard of lately. Gives the reason when not: the same sentence for as long
- * as it holds, because each change of it is logged. */
+ * members in service that it heard of lately. Gives the reason when not: the same sentence for as
+ * long as it holds, because each change of it is logged. */
 bool replica_is_level(const struct replica *r, const struct replica_now *now,
                       char reason[static REPLICA_REASON_BYTES]);
 /* Whether every member that was reached lately has acknowledged everything this node wrote: a
@@ -314,9 +315,9 @@ struct replica_digests {
     size_t count;
 };
 /* Compares a member's complete digests with our own, if both know the same and no pass is half done
- * here; otherwise nothing is learnt and it is asked again later. A difference makes the next pull from
- * it a repair, from position 0 with an empty known; one that is still there after the repair is an
- * alarm. */
+ * here; otherwise nothing is learnt and it is asked again later. A difference makes the next pull
+ * from it a repair, from position 0 with an empty known; one that is still there after the repair
+ * is an alarm. */
 void replica_digest_end(struct replica *r, const struct store *s,
                         const struct replica_digests *theirs, const struct replica_now *now);
 void replica_digest_failed(struct replica *r, uint32_t ticket, const struct replica_now *now);

@@ -99,8 +99,8 @@ static bool take_request(struct replica *r, struct member *m, const struct repli
 
 enum news { NEWS_NONE, NEWS_RELAYED, NEWS_OWN };
 
-/* What this node knows and the member does not: of its own writes, or of others' that the member may
- * be getting from them at this moment. Of its own it knows all. */
+/* What this node knows and the member does not: of its own writes, or of others' that the member
+ * may be getting from them at this moment. Of its own it knows all. */
 static enum news find_news(const struct store *s, const struct member *m,
                            const struct replica_request *q, const struct store_known *known) {
     enum news news = NEWS_NONE;
@@ -152,8 +152,8 @@ static void begin_page(const struct replica *r, const struct store *s,
     memcpy(out->requester_incarnation, q->state.incarnation, STORE_WRITER_BYTES);
 }
 
-/* Copies what this node knows, and then may read the log: a vector that was copied later could cover
- * what the page has not. */
+/* Copies what this node knows, and then may read the log: a vector that was copied later could
+ * cover what the page has not. */
 static bool copy_known(const struct store *s, const struct replica_serve *serve,
                        struct replica_page *out) {
     size_t known_count = store_known_count(s);

@@ -10,8 +10,8 @@ size_t start_needed_count(const struct replica *r) {
     return r->count == 0 ? 0 : n - w + 1;
 }
 
-/* Whether all of the member's data is here, and the boot that gave it is the one alive: one that has
- * started again meanwhile may acknowledge without having heard of this node's start. */
+/* Whether all of the member's data is here, and the boot that gave it is the one alive: one that
+ * has started again meanwhile may acknowledge without having heard of this node's start. */
 static bool is_complete(const struct member *m) {
     return m->is_complete && m->boots.heard_count == 0;
 }
