@@ -125,6 +125,16 @@ void chain_block(struct world *w) {
     note_confirmed(w);
 }
 
+/* Until now nodes could see the registry without this change: for long, if there were no blocks. */
+static void note_moved(struct world *w, const struct chain_change *change) {
+    if (change->kind == CHANGE_REMOVE) {
+        w->chain.entries[change->entry].removed_at_ms = w->now_ms;
+    }
+    if (change->kind != CHANGE_HASH) {
+        w->chain.members_changed_at_ms = w->now_ms;
+    }
+}
+
 void chain_reorganise(struct world *w, uint32_t depth) {
     struct chain *c = &w->chain;
     uint64_t first = c->head + 1 - depth;
@@ -146,10 +156,14 @@ void chain_reorganise(struct world *w, uint32_t depth) {
                 continue;
             }
             change.block = c->head;
+            note_moved(w, &change);
         }
         c->changes[kept++] = change;
     }
     c->change_count = kept;
+    if (c->members_changed_at_ms == w->now_ms) {
+        check_registry_changed(w);
+    }
     note_confirmed(w);
 }
 
