@@ -9,6 +9,7 @@
 #define DIGEST_INTERVALS 6
 /* While this node is starting: whoever answers so fast is pulled from alone. */
 #define ALONE_MS 250u
+#define FIRST_PAGE_BYTES 4096u
 /* Of a long poll while this node is starting. */
 #define START_POLL_MS 500u
 
@@ -88,6 +89,11 @@ static uint64_t pass_until_ms(const struct member *m) {
     return (m->task.kind == REPLICA_IDLE ? m->ok_ms : m->task.sent_ms) + ALONE_MS;
 }
 
+/* Of two that began, one goes on: whose cursor is further. */
+static bool is_before(const struct member *m, const struct member *other) {
+    return m->since != other->since ? m->since > other->since : m < other;
+}
+
 /* A starting node pulls everything from one member, and then from the others what that one did not
  * have: all at once would send the same records several times. Until when this one waits for such a
  * pass of another; 0: it does not. One that stalls makes nobody wait. */
@@ -96,8 +102,8 @@ static uint64_t held_until_ms(const struct replica *r, const struct member *m, u
         return 0;
     }
     uint64_t until_ms = 0;
-    for (const struct member *other = r->members; other < m; other++) {
-        uint64_t pass_ms = pass_until_ms(other);
+    for (const struct member *other = r->members; other < r->members + r->count; other++) {
+        uint64_t pass_ms = other != m && is_before(other, m) ? pass_until_ms(other) : 0;
         until_ms = pass_ms > until_ms ? pass_ms : until_ms;
     }
     return until_ms;
@@ -163,6 +169,13 @@ static uint32_t wait_ms(const struct replica *r, const struct member *m) {
     return r->in_service || r->cfg.wait_ms < START_POLL_MS ? r->cfg.wait_ms : START_POLL_MS;
 }
 
+/* A starting node asks everybody at once for a first page: only to see who answers. */
+static uint32_t bytes_max(const struct replica *r, const struct task *t) {
+    bool is_first = !r->in_service && t->since == 0 && !t->is_repair;
+    return is_first && r->cfg.page_bytes_max > FIRST_PAGE_BYTES ? FIRST_PAGE_BYTES
+                                                                : r->cfg.page_bytes_max;
+}
+
 RC replica_pull_request(struct replica *r, const struct store *s, const struct replica_ask *ask,
                         const struct replica_now *now, struct replica_request *out) {
     *out = (struct replica_request){ 0 };
@@ -190,7 +203,7 @@ RC replica_pull_request(struct replica *r, const struct store *s, const struct r
     replica_own_state(r, s, now, &out->state);
     memcpy(out->responder_incarnation, t->theirs, sizeof(t->theirs));
     out->since = t->since;
-    out->bytes_max = r->cfg.page_bytes_max;
+    out->bytes_max = bytes_max(r, t);
     out->wait_ms = is_ahead ? 0 : wait_ms(r, m);
     return OK;
 }

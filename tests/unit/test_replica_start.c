@@ -355,6 +355,58 @@ static void test_a_starting_node_pulls_from_one_at_a_time(void **state) {
     cluster_close(&c);
 }
 
+/* Whoever answered first goes on, and is not overtaken by one who is listed before it. */
+static void test_the_first_to_answer_goes_on(void **state) {
+    (void)state;
+    struct cluster c;
+    pass_open(&c);
+    struct node *n = &c.nodes[2];
+    static struct pull late;
+    static struct pull early;
+    pull_next(&late, n, &c.nodes[0]);
+    assert_true(pull_serve(&late, false));
+    for (size_t i = 0; i < 2; i++) {
+        pull_next(&early, n, &c.nodes[1]);
+        assert_true(pull_serve(&early, false));
+        pull_deliver(&early, 0);
+        assert_true(early.page.more);
+    }
+    pull_deliver(&late, 0);
+    assert_true(late.page.more);
+    pull_next(&early, n, &c.nodes[1]);
+    struct replica_todo todo = node_next(n);
+    assert_int_equal(todo.kind, REPLICA_IDLE);
+    assert_int_equal(todo.at_ms, world.mono_ms + 250);
+    cluster_close(&c);
+}
+
+/* Everybody is asked for a first page, so that is a small one. */
+static void test_the_first_page_is_small(void **state) {
+    (void)state;
+    static const uint32_t configured[] = { 4095, 4096, 4097, 1 << 20 };
+    for (size_t i = 0; i < sizeof(configured) / sizeof(configured[0]); i++) {
+        struct cluster c;
+        static struct pull pull;
+        struct replica_cfg cfg = fixture_replica_cfg();
+        cfg.page_bytes_max = configured[i];
+        cluster_boot(&c, 2);
+        for (char key[] = "a"; key[0] <= 'z'; key[0]++) {
+            (void)fixture_put(c.nodes[0].store, key, "v", 0, world.unix_ms);
+        }
+        replica_close(&c.nodes[1].replica);
+        assert_ok(replica_init(&c.nodes[1].replica, &cfg));
+        cluster_join(&c, 1);
+        pull_next(&pull, &c.nodes[1], &c.nodes[0]);
+        assert_int_equal(pull.request.bytes_max, configured[i] < 4096 ? configured[i] : 4096);
+        assert_true(pull_serve(&pull, false));
+        pull_deliver(&pull, 0);
+        assert_true(pull.page.more);
+        pull_next(&pull, &c.nodes[1], &c.nodes[0]);
+        assert_int_equal(pull.request.bytes_max, configured[i]);
+        cluster_close(&c);
+    }
+}
+
 /* A pass that fails makes nobody wait. */
 static void test_a_failed_pass_holds_nobody(void **state) {
     (void)state;
@@ -561,6 +613,8 @@ int main(void) {
         cmocka_unit_test(test_leaving_and_coming_back),
         cmocka_unit_test(test_backoff),
         cmocka_unit_test(test_a_starting_node_pulls_from_one_at_a_time),
+        cmocka_unit_test(test_the_first_to_answer_goes_on),
+        cmocka_unit_test(test_the_first_page_is_small),
         cmocka_unit_test(test_a_failed_pass_holds_nobody),
         cmocka_unit_test(test_pages_ahead),
         cmocka_unit_test(test_who_is_held_asks_nothing_ahead),
