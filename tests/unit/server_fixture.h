@@ -43,6 +43,7 @@ struct fixture {
     atomic_bool refuses_admission;
     atomic_bool refuses_calls;
     atomic_bool refuses_rechecks;
+    bool asks_first; /* Before it lets calls go on. */
     sem_t drained;
 };
 
@@ -62,7 +63,9 @@ static void fixture_release_all(void *arg) {
         struct held *held = f->held[f->held_count];
         if (held != NULL) {
             Novakms__V1__GetResponse answer = NOVAKMS__V1__GET_RESPONSE__INIT;
-            held->closure(&answer, held->call);
+            if (!f->asks_first || net_call_recheck(held->call)) {
+                held->closure(&answer, held->call);
+            }
             free(held);
         }
     }
@@ -75,7 +78,8 @@ static void fixture_get(Novakms__V1__KmsService_Service *service,
     struct fixture *f = &the_fixture;
     struct span key = { input->key.data, input->key.len };
     Novakms__V1__GetResponse answer = NOVAKMS__V1__GET_RESPONSE__INIT;
-    if (span_equal(key, SPAN_LIT("release"))) {
+    f->asks_first = span_equal(key, SPAN_LIT("recheck"));
+    if (f->asks_first || span_equal(key, SPAN_LIT("release"))) {
         fixture_release_all(f);
         closure(&answer, closure_data);
         return;

@@ -255,6 +255,15 @@ static void test_check(void **state) {
     client_get(&c, 4, "release", 0);
     client_response(&c, 1, STATUS_RESOURCE_EXHAUSTED); /* Revoked while it waited. */
     client_response(&c, 4, STATUS_OK);
+    client_get(&c, 5, "hold", 0);
+    client_get(&c, 6, "recheck", 0); /* Also when its service asks. */
+    client_response(&c, 5, STATUS_RESOURCE_EXHAUSTED);
+    client_response(&c, 6, STATUS_OK);
+    atomic_store(&f->refuses_rechecks, false);
+    client_get(&c, 7, "hold", 0);
+    client_get(&c, 8, "recheck", 0);
+    client_response(&c, 7, STATUS_OK);
+    client_response(&c, 8, STATUS_OK);
     client_close(&c);
 }
 
