@@ -93,19 +93,20 @@ static RC result_of(struct chain *chain, const struct rpc_batch *batch, size_t i
     return rc.err == E_DENIED ? ERR(MALFORMED) : rc;
 }
 
-/* NOLINTNEXTLINE(readability-function-size): its callers differ in every one of the six. */
-RC chain_data_of(struct chain *chain, const struct rpc_batch *batch, size_t idx,
-                 enum abi_function function, struct chain_data *out, char *reason) {
+RC chain_data_of(struct chain *chain, const struct chain_answer *answer, struct chain_data *out,
+                 char *reason) {
     const json_t *result = NULL;
     *out = (struct chain_data){ 0 };
-    TRY(result_of(chain, batch, idx, &result, reason));
+    TRY(result_of(chain, answer->batch, answer->idx, &result, reason));
     struct rc rc = rpc_data(result, &out->ptr, &out->len);
     if (rc.err == E_MALFORMED) {
-        return chain_refuse_text(chain, function, "must be 0x and pairs of hex digits", reason);
+        return chain_refuse_text(chain, answer->function, "must be 0x and pairs of hex digits",
+                                 reason);
     }
     TRY(rc);
     if (out->len == 0) {
-        return chain_refuse_text(chain, function, "there is no contract at its address", reason);
+        return chain_refuse_text(chain, answer->function, "there is no contract at its address",
+                                 reason);
     }
     return OK;
 }
@@ -239,7 +240,8 @@ static RC read_instance(struct chain *chain, const struct wallet *wallet, uint64
     struct abi_why why;
     TRY(chain_add_call(chain, &batch, &call));
     TRY(chain_send(chain, &batch, reason));
-    TRY(chain_data_of(chain, &batch, 0, call.function, &data, reason));
+    const struct chain_answer answer = { &batch, 0, call.function };
+    TRY(chain_data_of(chain, &answer, &data, reason));
     struct rc rc = abi_decode_instance((struct span){ data.ptr, data.len }, out, &why);
     if (rc.err != E_OK) {
         return refuse_record(chain, rc, wallet, &why, reason);
@@ -255,7 +257,8 @@ static RC take_app(struct chain *chain, const struct rpc_batch *batch, struct au
     AUTO(chain_data_close) struct chain_data data = { 0 };
     struct abi_app app;
     struct abi_why why;
-    TRY(chain_data_of(chain, batch, 0, ABI_GET_APP, &data, reason));
+    const struct chain_answer answer = { batch, 0, ABI_GET_APP };
+    TRY(chain_data_of(chain, &answer, &data, reason));
     struct rc rc = abi_decode_app((struct span){ data.ptr, data.len }, &app, &why);
     if (rc.err != E_OK) {
         return chain_refuse(chain, rc, ABI_GET_APP, &why, reason);
@@ -272,7 +275,8 @@ static RC take_version(struct chain *chain, const struct rpc_batch *batch, struc
     AUTO(chain_data_close) struct chain_data data = { 0 };
     struct abi_version version;
     struct abi_why why;
-    TRY(chain_data_of(chain, batch, 1, ABI_GET_VERSION, &data, reason));
+    const struct chain_answer answer = { batch, 1, ABI_GET_VERSION };
+    TRY(chain_data_of(chain, &answer, &data, reason));
     struct rc rc = abi_decode_version((struct span){ data.ptr, data.len }, &version, &why);
     if (rc.err != E_OK) {
         return chain_refuse(chain, rc, ABI_GET_VERSION, &why, reason);
@@ -357,7 +361,8 @@ static RC take_hash(struct chain *chain, const struct rpc_batch *batch, size_t i
     AUTO(chain_data_close) struct chain_data data = { 0 };
     struct abi_word word;
     struct abi_why why;
-    TRY(chain_data_of(chain, batch, idx, ABI_MASTER_SECRET_HASH, &data, reason));
+    const struct chain_answer answer = { batch, idx, ABI_MASTER_SECRET_HASH };
+    TRY(chain_data_of(chain, &answer, &data, reason));
     struct rc rc = abi_decode_word((struct span){ data.ptr, data.len }, &word, &why);
     if (rc.err != E_OK) {
         return chain_refuse(chain, rc, ABI_MASTER_SECRET_HASH, &why, reason);

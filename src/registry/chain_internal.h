@@ -36,10 +36,15 @@ struct chain_call {
 RC chain_add_call(struct chain *chain, struct rpc_batch *batch, const struct chain_call *call);
 /* Sends; on failure the next read begins with a new head. */
 RC chain_send(struct chain *chain, struct rpc_batch *batch, char *reason);
-/* Gives *out (chain_data_close): what the idx-th call, of this function, returned. */
-/* NOLINTNEXTLINE(readability-function-size): its callers differ in every one of the six. */
-RC chain_data_of(struct chain *chain, const struct rpc_batch *batch, size_t idx,
-                 enum abi_function function, struct chain_data *out, char *reason);
+/* What the idx-th call of a batch that was sent, of this function, returned. */
+struct chain_answer {
+    const struct rpc_batch *batch;
+    size_t idx;
+    enum abi_function function;
+};
+/* Gives *out (chain_data_close): the answer's data. */
+RC chain_data_of(struct chain *chain, const struct chain_answer *answer, struct chain_data *out,
+                 char *reason);
 /* Says in reason that the function's return data was refused. Gives rc as this room's callers
  * expect it. */
 RC chain_refuse(struct chain *chain, struct rc rc, enum abi_function function,

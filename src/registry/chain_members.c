@@ -42,7 +42,8 @@ static RC take_app(struct reading *r, const struct rpc_batch *batch) {
     AUTO(chain_data_close) struct chain_data data = { 0 };
     struct abi_app app;
     struct abi_why why;
-    TRY(chain_data_of(r->chain, batch, 0, ABI_GET_APP, &data, r->reason));
+    const struct chain_answer answer = { batch, 0, ABI_GET_APP };
+    TRY(chain_data_of(r->chain, &answer, &data, r->reason));
     struct rc rc = abi_decode_app(span_of(&data), &app, &why);
     if (rc.err != E_OK) {
         return chain_refuse(r->chain, rc, ABI_GET_APP, &why, r->reason);
@@ -57,7 +58,8 @@ static RC take_app(struct reading *r, const struct rpc_batch *batch) {
 static RC take_wallets(struct reading *r, const struct rpc_batch *batch) {
     AUTO(chain_data_close) struct chain_data data = { 0 };
     struct abi_why why;
-    TRY(chain_data_of(r->chain, batch, 1, ABI_GET_ACTIVE_INSTANCES, &data, r->reason));
+    const struct chain_answer answer = { batch, 1, ABI_GET_ACTIVE_INSTANCES };
+    TRY(chain_data_of(r->chain, &answer, &data, r->reason));
     struct rc rc = abi_decode_wallets(span_of(&data), r->wallets, CHAIN_ACTIVE_COUNT_MAX,
                                       &r->wallet_count, &why);
     if (rc.err != E_OK) {
@@ -107,7 +109,8 @@ static RC take_instance(struct reading *r, const struct rpc_batch *batch, size_t
     AUTO(chain_data_close) struct chain_data data = { 0 };
     struct auth_instance instance;
     struct abi_why why;
-    TRY(chain_data_of(r->chain, batch, idx, ABI_GET_INSTANCE_BY_WALLET, &data, r->reason));
+    const struct chain_answer answer = { batch, idx, ABI_GET_INSTANCE_BY_WALLET };
+    TRY(chain_data_of(r->chain, &answer, &data, r->reason));
     struct rc rc = abi_decode_instance(span_of(&data), &instance, &why);
     /* A stranger's record with values that are refused must not spoil the list: what decides
      * against it can be read all the same. */
@@ -175,7 +178,8 @@ static RC take_version(struct reading *r, const struct rpc_batch *batch, size_t 
     AUTO(chain_data_close) struct chain_data data = { 0 };
     struct abi_version got;
     struct abi_why why;
-    TRY(chain_data_of(r->chain, batch, idx, ABI_GET_VERSION, &data, r->reason));
+    const struct chain_answer answer = { batch, idx, ABI_GET_VERSION };
+    TRY(chain_data_of(r->chain, &answer, &data, r->reason));
     struct rc rc = abi_decode_version(span_of(&data), &got, &why);
     if (rc.err != E_OK) {
         return chain_refuse(r->chain, rc, ABI_GET_VERSION, &why, r->reason);
