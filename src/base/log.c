@@ -77,14 +77,16 @@ static size_t end_line(char *line, size_t len) {
     return len + 1;
 }
 
-/* Whether stdout takes a line at once. When nobody reads its pipe, a worker must not wait for that. */
+/* Whether stdout takes a line at once. When nobody reads its pipe, a worker must not wait for
+ * that. */
 static bool stdout_is_ready(void) {
     struct pollfd out = { .fd = STDOUT_FILENO, .events = POLLOUT };
     return poll(&out, 1, 0) == 1 && (out.revents & POLLOUT) != 0;
 }
 
 /* One write a line, under a lock, so that lines of several threads do not mix. A log that cannot be
- * written has nowhere to report to; lines left out are counted in the next one that gets through. */
+ * written has nowhere to report to; lines left out are counted in the next one that gets
+ * through. */
 static void emit(const char *line, size_t len) {
     static uint32_t lost_count;
     (void)pthread_mutex_lock(&emit_mutex);

@@ -37,8 +37,8 @@ bool secret_equal(const uint8_t *a, const uint8_t *b, size_t len) {
     return mbedtls_ct_memcmp(a, b, len) == 0;
 }
 
-/* Whether the process may lock more than its limit: with a limit of nothing only CAP_IPC_LOCK locks a
- * page. The kernel is asked and not the capability's bit, which counts for nothing inside a user
+/* Whether the process may lock more than its limit: with a limit of nothing only CAP_IPC_LOCK locks
+ * a page. The kernel is asked and not the capability's bit, which counts for nothing inside a user
  * namespace. Leaves the soft limit at 0. */
 static bool limit_does_not_bind(rlim_t hard) {
     const struct rlimit nothing = { 0, hard };

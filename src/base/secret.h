@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Memory for secrets: locked, left out of core dumps, wiped when done. Any thread, but one owner. */
+/* Memory for secrets: locked, left out of core dumps, wiped when done. Any thread, but one
+ * owner. */
 #pragma once
 
 #include <stdbool.h>
@@ -24,11 +25,11 @@ void secret_wipe(void *ptr, size_t len);
 bool secret_equal(const uint8_t *a, const uint8_t *b, size_t len);
 
 /* Once, at the start of a process that holds keys and before any is read: no core dumps, not
- * traceable by the same user, and everything it maps stays in memory. Everything, and not the pages of
- * struct secret alone, because copies of keys pass through heaps and stacks of libraries: TLS records,
- * what mbedTLS computes with, answers that wait to be sent. It is locked when it is first touched, so
- * that it costs no memory; but the kernel counts what is mapped against RLIMIT_MEMLOCK (8 MiB for
- * each thread's stack), so no small limit can do, and one that binds is refused before it fails some
- * later malloc: it must be unlimited, or the process have CAP_IPC_LOCK.
- * NOMEM when memory cannot be locked; the caller decides whether that is fatal. */
+ * traceable by the same user, and everything it maps stays in memory. Everything, and not the pages
+ * of struct secret alone, because copies of keys pass through heaps and stacks of libraries: TLS
+ * records, what mbedTLS computes with, answers that wait to be sent. It is locked when it is first
+ * touched, so that it costs no memory; but the kernel counts what is mapped against RLIMIT_MEMLOCK
+ * (8 MiB for each thread's stack), so no small limit can do, and one that binds is refused before
+ * it fails some later malloc: it must be unlimited, or the process have CAP_IPC_LOCK. NOMEM when
+ * memory cannot be locked; the caller decides whether that is fatal. */
 RC secret_harden_process(void);

@@ -5,7 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* https://grpc.github.io/grpc/core/md_doc_statuscodes.html. Whole names, because OK alone is a macro. */
+/* https://grpc.github.io/grpc/core/md_doc_statuscodes.html. Whole names, because OK alone is a
+ * macro. */
 #define STATUS_MAP(X)                \
     X(STATUS_OK, 0)                  \
     X(STATUS_CANCELLED, 1)           \

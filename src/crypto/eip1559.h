@@ -4,8 +4,8 @@
  *     0x02 rlp([chain_id, nonce, max_priority_fee_per_gas, max_fee_per_gas, gas_limit, to, value,
  *               data, access_list, y_parity, r, s])
  *
- * Encoding and reading are exact inverses, so a node can prove that what its signer returned is what
- * it asked for, and nothing else. Any thread. */
+ * Encoding and reading are exact inverses, so a node can prove that what its signer returned is
+ * what it asked for, and nothing else. Any thread. */
 #pragma once
 
 #include "base/bytes.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Ethereum's personal messages (EIP-191, version 0x45), and hashes, on secp256k1. Any thread: the library's one
- * context is made and randomized at its first use, and not changed after that. */
+/* Ethereum's personal messages (EIP-191, version 0x45), and hashes, on secp256k1. Any thread: the
+ * library's one context is made and randomized at its first use, and not changed after that. */
 #pragma once
 
 #include "base/bytes.h"

@@ -2,7 +2,7 @@
 /* Application keys: HKDF-SHA256 (RFC 5869) of the cluster's master secret.
  *
  *              salt (Extract)                        info (Expand)
- *     V1       "nova-kms:app:" app_id                path, or path ":" context if there is a context
+ *     V1       "nova-kms:app:" app_id                path, or path ":" context if there is one
  *     V2       "nova-kms:v2:app:" app_id             u32(path.len) path u32(context.len) context
  *
  * app_id is decimal without leading zeros, the lengths are big-endian. V1 makes the bytes of the

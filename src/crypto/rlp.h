@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Recursive Length Prefix, Ethereum's encoding (Yellow Paper, appendix B), as much of it as
- * transactions need. Canonical in both directions: each value has one encoding, and a reader refuses
- * every other. Nothing recurses. Any thread. */
+ * transactions need. Canonical in both directions: each value has one encoding, and a reader
+ * refuses every other. Nothing recurses. Any thread. */
 #pragma once
 
 #include "base/bytes.h"
@@ -25,7 +25,7 @@ RC rlp_read_u256(struct reader *r, uint8_t out[static RLP_U256_BYTES]);
 RC rlp_write_string(struct writer *w, struct span s);
 RC rlp_write_u64(struct writer *w, uint64_t value);
 RC rlp_write_u256(struct writer *w, const uint8_t value[static RLP_U256_BYTES]);
-/* The prefix alone; payload_len bytes follow it, the elements' encodings for a list. A string of one
- * byte below 0x80 has no prefix: rlp_write_string knows. */
+/* The prefix alone; payload_len bytes follow it, the elements' encodings for a list. A string of
+ * one byte below 0x80 has no prefix: rlp_write_string knows. */
 RC rlp_write_string_head(struct writer *w, size_t payload_len);
 RC rlp_write_list_head(struct writer *w, size_t payload_len);

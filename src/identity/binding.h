@@ -4,9 +4,9 @@
  *
  * The wallet signs, as an EIP-191 personal message, the text
  *     NovaKMS:TLS:v1:<chain_id>:<SHA-256 of the SubjectPublicKeyInfo DER>:<not_before>:<not_after>
- * chain_id and dates (unix seconds) in decimal, the hash in 64 lowercase hex digits. The certificate
- * carries {wallet, not_before, not_after, signature} (TlsBinding in frame.proto) as the value of one
- * non-critical extension.
+ * chain_id and dates (unix seconds) in decimal, the hash in 64 lowercase hex digits. The
+ * certificate carries {wallet, not_before, not_after, signature} (TlsBinding in frame.proto) as the
+ * value of one non-critical extension.
  *
  * The extension's OID is made from a random UUID under the arc that Microsoft sets aside for that
  * (1.2.840.113556.1.8000.2554), from d4aacd4c-dff0-4a75-9f4f-bc682f310e37. Not under 2.25, the
@@ -73,9 +73,10 @@ struct identity_peer {
  * On error *why is UNAUTHENTICATED with one sentence, and *out is zero.
  *
  * MALFORMED: no binding, several, a critical one, or one that does not decode; a key that is not an
- * uncompressed P-256 point; dates that differ from the certificate's. EXPIRED: not valid now, within
- * the skew. TOO_BIG: valid for more than IDENTITY_SPAN_S_MAX. BAD_AUTH: signed by another wallet,
- * for another key, chain or dates. CRYPTO. Reads no clock; about 60 microseconds. Any thread. */
+ * uncompressed P-256 point; dates that differ from the certificate's. EXPIRED: not valid now,
+ * within the skew. TOO_BIG: valid for more than IDENTITY_SPAN_S_MAX. BAD_AUTH: signed by another
+ * wallet, for another key, chain or dates. CRYPTO. Reads no clock; about 60 microseconds. Any
+ * thread. */
 RC identity_verify(const mbedtls_x509_crt *crt, const struct identity_verify_cfg *cfg,
                    struct identity_peer *out, struct status *why);
 /* The same for a certificate in DER, with nothing after it. */

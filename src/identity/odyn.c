@@ -105,7 +105,7 @@ static RC check_key(struct identity_odyn *odyn, const struct envelope_public *ke
     return OK;
 }
 
-/* --- requests ------------------------------------------------------------------------------------ */
+/* ---- Requests ---- */
 
 static struct writer start_request(struct identity_odyn *odyn) {
     return (struct writer){ odyn->request.ptr, 0, odyn->request.len };
@@ -173,7 +173,7 @@ static RC get(struct identity_odyn *odyn, const char *path, struct odyn_answer *
     return call(odyn, &(struct odyn_call){ .path = path, .repeatable = true }, answer, why);
 }
 
-/* --- the calls ----------------------------------------------------------------------------------- */
+/* ---- The calls ---- */
 
 RC identity_odyn_address(struct identity_odyn *odyn, struct wallet *out, struct status *why) {
     struct odyn_answer answer = { 0 };
@@ -411,7 +411,7 @@ RC identity_odyn_decrypt(struct identity_odyn *odyn, const struct identity_odyn_
     return done(odyn, take_plaintext(&answer, out, why));
 }
 
-/* --- the signer ---------------------------------------------------------------------------------- */
+/* ---- The signer ---- */
 
 static RC sign_text(void *ctx, struct span text, struct eth_signature *out) {
     struct identity_odyn *odyn = ctx;

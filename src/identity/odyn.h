@@ -7,10 +7,10 @@
  * on a thread that serves requests. One thread at a time, except identity_odyn_cancel.
  *
  * On error *why holds one sentence: what failed, at which call, and what Odyn said. Besides the
- * errors a call names: UNAVAILABLE (unreachable, or 5xx), TIMEOUT, IO (the answer ends early), CLOSED
- * (cancelled), INVALID (400), TOO_BIG (413, or an answer over its limit), MALFORMED (any other
- * status, or an answer that is not what Odyn answers), BAD_AUTH (another wallet or key than before),
- * NOMEM.
+ * errors a call names: UNAVAILABLE (unreachable, or 5xx), TIMEOUT, IO (the answer ends early),
+ * CLOSED (cancelled), INVALID (400), TOO_BIG (413, or an answer over its limit), MALFORMED (any
+ * other status, or an answer that is not what Odyn answers), BAD_AUTH (another wallet or key than
+ * before), NOMEM.
  *
  * The first wallet and the first encryption key that Odyn names are this object's for good. They
  * change only when Odyn has restarted, and with it the enclave: what was proven for the old ones
@@ -50,14 +50,15 @@ RC identity_odyn_init(struct identity_odyn **out, const struct identity_odyn_cfg
                       struct status *why);
 /* Takes *odyn, wipes, sets NULL. Accepts NULL in it. */
 void identity_odyn_close(struct identity_odyn **odyn);
-/* The call under way and every later one fail with CLOSED. Any thread, until identity_odyn_close. */
+/* The call under way and every later one fail with CLOSED. Any thread, until
+ * identity_odyn_close. */
 void identity_odyn_cancel(struct identity_odyn *odyn);
 
 /* Gives Odyn's wallet. */
 RC identity_odyn_address(struct identity_odyn *odyn, struct wallet *out, struct status *why);
 /* Signs text (EIP-191), which is 1 to IDENTITY_ODYN_TEXT_BYTES_MAX bytes of UTF-8 (INVALID). Any
- * text: what a stranger chose goes through identity_sign. v is 27 or 28. BAD_AUTH when the signature
- * is not the wallet's. */
+ * text: what a stranger chose goes through identity_sign. v is 27 or 28. BAD_AUTH when the
+ * signature is not the wallet's. */
 RC identity_odyn_sign(struct identity_odyn *odyn, struct span text, struct eth_signature *out,
                       struct status *why);
 
@@ -71,8 +72,8 @@ struct identity_odyn_raw {
 RC identity_odyn_sign_tx(struct identity_odyn *odyn, const struct eip1559_tx *tx,
                          struct identity_odyn_raw *out, struct status *why);
 
-/* Gives *out (secret_close): IDENTITY_ODYN_RANDOM_BYTES bytes of the hardware's randomness. All zeros
- * are refused (MALFORMED). */
+/* Gives *out (secret_close): IDENTITY_ODYN_RANDOM_BYTES bytes of the hardware's randomness. All
+ * zeros are refused (MALFORMED). */
 RC identity_odyn_random(struct identity_odyn *odyn, struct secret *out, struct status *why);
 
 /* Gives Odyn's P-384 key, the on-chain teePubkey. */
@@ -89,9 +90,9 @@ struct identity_odyn_sealed {
 RC identity_odyn_encrypt(struct identity_odyn *odyn, struct span plain,
                          const struct envelope_public *receiver, struct identity_odyn_sealed *out,
                          struct status *why);
-/* Gives *out (secret_close): what sender encrypted to Odyn's key, 1 to IDENTITY_ODYN_PLAIN_BYTES_MAX
- * bytes of UTF-8. Sent once: Odyn opens a nonce of a sender only once and refuses it then (INVALID),
- * as it refuses what was changed on the way. */
+/* Gives *out (secret_close): what sender encrypted to Odyn's key, 1 to
+ * IDENTITY_ODYN_PLAIN_BYTES_MAX bytes of UTF-8. Sent once: Odyn opens a nonce of a sender only once
+ * and refuses it then (INVALID), as it refuses what was changed on the way. */
 RC identity_odyn_decrypt(struct identity_odyn *odyn, const struct identity_odyn_sealed *sealed,
                          const struct envelope_public *sender, struct secret *out,
                          struct status *why);

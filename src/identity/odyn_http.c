@@ -176,7 +176,8 @@ static RC set_body(struct request *request, struct span body) {
     return OK;
 }
 
-/* No proxy, no redirects, and no connection kept: a kept one would let curl repeat a POST by itself. */
+/* No proxy, no redirects, and no connection kept: a kept one would let curl repeat a POST by
+ * itself. */
 static RC set_options(struct odyn_http *http, const struct odyn_call *call,
                       struct request *request) {
     char url[2 * URL_BYTES];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One HTTP call to Odyn: bounded in time and size, repeated where that is safe. For identity/odyn.c,
- * whose thread rule it shares. */
+/* One HTTP call to Odyn: bounded in time and size, repeated where that is safe. For
+ * identity/odyn.c, whose thread rule it shares. */
 #pragma once
 
 #include "base/bytes.h"
@@ -27,8 +27,8 @@ struct odyn_call {
     bool repeatable;
 };
 
-/* Lends the body of the answer, which has status 200, until the next call or odyn_http_forget. It is
- * in locked memory and may be changed in place. Errors of identity/odyn.h. */
+/* Lends the body of the answer, which has status 200, until the next call or odyn_http_forget. It
+ * is in locked memory and may be changed in place. Errors of identity/odyn.h. */
 RC odyn_http_call(struct odyn_http *http, const struct odyn_call *call, struct span *answer,
                   struct status *why);
 /* Wipes the answer. */

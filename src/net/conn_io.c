@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the connections of one loop share: scratch buffers, deferred work, the clock for timeouts. */
+/* What the connections of one loop share: scratch buffers, deferred work, the clock for
+ * timeouts. */
 #include <stdlib.h>
 
 #include "base/secret.h"

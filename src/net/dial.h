@@ -41,8 +41,8 @@ struct net_dial_cfg {
 };
 
 /* Gives *out, NULL on error (then dial_cb never runs). A target that the proxy covers is reached
- * through a tunnel, and its name is then the proxy's to look up. Addresses need no thread; names are
- * looked up on libuv's pool. NOMEM, IO. */
+ * through a tunnel, and its name is then the proxy's to look up. Addresses need no thread; names
+ * are looked up on libuv's pool. NOMEM, IO. */
 RC net_dial_start(struct net_dial **out, const struct net_dial_cfg *cfg, void *ctx,
                   net_dial_cb dial_cb);
 /* Takes *dial: dial_cb will not run; closed_cb(closed_ctx) does when its memory is gone, unless it

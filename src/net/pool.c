@@ -267,8 +267,8 @@ static bool is_readable(int fd) {
     return poll(&p, 1, 0) > 0;
 }
 
-/* Silent peers cannot keep others out: when the pool is full and somebody waits, they make room. Not
- * those whose bytes wait for us to have time: a crowd is slow without being at fault. */
+/* Silent peers cannot keep others out: when the pool is full and somebody waits, they make room.
+ * Not those whose bytes wait for us to have time: a crowd is slow without being at fault. */
 static void make_room(struct net_pool *pool) {
     uint64_t now_ms = uv_now(&pool->loop);
     uint32_t closed_count = 0;

@@ -33,8 +33,8 @@ struct net_proxy {
 #define NET_PROXY_URL_ALLOWED \
     "http://[USER:PASSWORD@]HOST:PORT (%XX for other characters, at most 255 of USER:PASSWORD)"
 
-/* Reads what https_proxy holds, "http://[USER:PASSWORD@]HOST:PORT", a "/" after it allowed. User and
- * password are percent-decoded (RFC 3986). Leaves proxy's exceptions; on an error all of it.
+/* Reads what https_proxy holds, "http://[USER:PASSWORD@]HOST:PORT", a "/" after it allowed. User
+ * and password are percent-decoded (RFC 3986). Leaves proxy's exceptions; on an error all of it.
  * INVALID. */
 RC net_proxy_set_url(struct net_proxy *proxy, const char *url);
 /* Takes what no_proxy holds: entries between commas or blanks, each a host (itself and every name

@@ -251,8 +251,8 @@ struct placement_cfg {
 };
 RC placement_init(struct placement **out, const struct placement_cfg *cfg);
 void placement_close(struct placement **p);
-/* Gives the worker for a connection of wallet (NULL: anonymous) and counts it. QUOTA over the maximum
- * of such connections, NOMEM. Any thread. */
+/* Gives the worker for a connection of wallet (NULL: anonymous) and counts it. QUOTA over the
+ * maximum of such connections, NOMEM. Any thread. */
 RC placement_add(struct placement *p, const struct wallet *wallet, uint32_t *worker_idx);
 void placement_remove(struct placement *p, const struct wallet *wallet, uint32_t worker_idx);
 

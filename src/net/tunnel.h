@@ -15,6 +15,6 @@ void net_tunnel_close(struct net_tunnel **tunnel);
 /* Whether it has something to send; otherwise it waits for the answer. */
 bool net_tunnel_wants_to_write(const struct net_tunnel *tunnel);
 /* Sends or reads what fd lets it. OK: the tunnel stands, and fd holds the target's bytes from the
- * first on. AGAIN: to be called when fd is ready again. Anything else is the end, with *why in words
- * that follow "it ", the proxy. */
+ * first on. AGAIN: to be called when fd is ready again. Anything else is the end, with *why in
+ * words that follow "it ", the proxy. */
 RC net_tunnel_step(struct net_tunnel *tunnel, int fd, struct status *why);

@@ -113,7 +113,8 @@ static void take_answer(void *arg) {
     free(answer);
 }
 
-/* On the registry's thread. Without memory, or a worker, the lookup counts as lost and times out. */
+/* On the registry's thread. Without memory, or a worker, the lookup counts as lost and times
+ * out. */
 static void answer_cb(void *ctx, const struct wallet *wallet, const struct auth_facts *facts,
                       const char *reason) {
     struct authority *authority = ctx;
@@ -179,9 +180,9 @@ static bool refresh_due(struct authority *authority, const struct wallet *wallet
     return found;
 }
 
-/* The held answer permits the wallet. If it is not a fresh one, because the wallet had no connection
- * for a while, the connection waits for the registry once more: a revoked wallet that comes back
- * would otherwise have its calls answered until the refresh arrives. */
+/* The held answer permits the wallet. If it is not a fresh one, because the wallet had no
+ * connection for a while, the connection waits for the registry once more: a revoked wallet that
+ * comes back would otherwise have its calls answered until the refresh arrives. */
 static void admit(struct session *session, const struct auth_decision *decision) {
     struct authority *authority = session->authority;
     if (!session->is_pinned) {
@@ -323,7 +324,8 @@ static bool check_cb(void *ctx, struct net_call *call, bool is_recheck, struct s
                      uint32_t *retry_after_ms) {
     struct authority *authority = ctx;
     struct session *session = net_call_context(call);
-    /* Members are answered while the node serves no client: they need each other to become ready. */
+    /* Members are answered while the node serves no client: they need each other to become
+     * ready. */
     bool is_peer_call = net_call_service(call) == &novakms__v1__peer_service__descriptor;
     enum auth_role role = is_peer_call ? AUTH_PEER : AUTH_CALLER;
     bool may_go_on = is_recheck ? service_readiness_allows(authority->cfg.readiness)

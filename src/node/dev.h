@@ -15,8 +15,8 @@
 
 struct dev; /* Opaque. */
 
-/* Gives *out, NULL on error with a sentence in *why: opens or makes the directory (dir, or with NULL
- * the default) and its files. EXISTS when another node has it. */
+/* Gives *out, NULL on error with a sentence in *why: opens or makes the directory (dir, or with
+ * NULL the default) and its files. EXISTS when another node has it. */
 RC dev_init(struct dev **out, const char *dir, const struct node_config *config,
             struct status *why);
 /* Takes *dev: frees, gives the lock back, sets NULL. Accepts a closed one. */

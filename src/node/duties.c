@@ -118,8 +118,8 @@ static RC ask_identity(struct duties *duties, struct wallet *wallet, struct enve
     return rc.err == E_OK ? OK : say_status(duties, rc, &why);
 }
 
-/* An Odyn that has restarted names another wallet or key. The client holds on to the first ones, so a
- * new client takes its place: this process is then another member, if the registry says so. */
+/* An Odyn that has restarted names another wallet or key. The client holds on to the first ones, so
+ * a new client takes its place: this process is then another member, if the registry says so. */
 static RC do_identity(struct duties *duties, struct bootstrap_identity *out) {
     struct envelope_public key;
     struct status why = { 0 };

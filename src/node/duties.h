@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Does what bootstrap asks for: the calls of Odyn, the chain and other members. Each task blocks, within
- * the bounds of those. One owner thread. */
+/* Does what bootstrap asks for: the calls of Odyn, the chain and other members. Each task blocks,
+ * within the bounds of those. One owner thread. */
 #pragma once
 
 #include "base/status.h"
@@ -21,14 +21,14 @@ struct duties_cfg {
 RC duties_init(struct duties **out, const struct duties_cfg *cfg, struct status *why);
 /* Takes *duties: wipes, frees, sets NULL. Accepts a closed one. */
 void duties_close(struct duties **duties);
-/* The task under way and later ones end soon, as far as they wait for Odyn or the chain. Any thread,
- * until duties_close. */
+/* The task under way and later ones end soon, as far as they wait for Odyn or the chain. Any
+ * thread, until duties_close. */
 void duties_cancel(struct duties *duties);
 
-/* Does a START action, and fills the event of its end but for time and random number. What the event
- * lends is valid until the next call. */
+/* Does a START action, and fills the event of its end but for time and random number. What the
+ * event lends is valid until the next call. */
 void duties_do(struct duties *duties, const struct bootstrap_action *action,
                struct bootstrap_event *event);
-/* Moves the secret that GENERATE or FETCH made into *out, which is closed, once the task has ended and
- * before the next begins. */
+/* Moves the secret that GENERATE or FETCH made into *out, which is closed, once the task has ended
+ * and before the next begins. */
 void duties_take_secret(struct duties *duties, struct kdf_master *out);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The one transaction of a node: setMasterSecretHash. It is made once for a nonce; whatever happens on
- * the way, the same bytes are sent again, or the same nonce with a higher fee, so that at most one of
- * them can ever be mined. Blocks; the thread that owns chain and Odyn. */
+/* The one transaction of a node: setMasterSecretHash. It is made once for a nonce; whatever happens
+ * on the way, the same bytes are sent again, or the same nonce with a higher fee, so that at most
+ * one of them can ever be mined. Blocks; the thread that owns chain and Odyn. */
 #pragma once
 
 #include "bootstrap/bootstrap.h"
@@ -10,8 +10,8 @@
 
 /* Versions of one nonce that are remembered: any of them may be the one that is mined. */
 #define HASH_TX_VERSION_COUNT_MAX 16
-/* 1000 gwei, a hundred times what this chain has asked in its worst hours: above it somebody wants the
- * wallet's money. */
+/* 1000 gwei, a hundred times what this chain has asked in its worst hours: above it somebody wants
+ * the wallet's money. */
 #define HASH_TX_FEE_WEI_MAX UINT64_C(1000000000000)
 
 /* Embedded; zero knows of none. */

@@ -35,8 +35,8 @@ struct node {
     enum node_phase phase;
     uint64_t started_at_ms; /* Monotonic. */
 
-    /* What workers derive from, and in the other place what they derived from before, until all have
-     * changed over. */
+    /* What workers derive from, and in the other place what they derived from before, until all
+     * have changed over. */
     struct kdf_master masters[2];
     unsigned master_idx;
     struct service_clock clock;
@@ -114,9 +114,9 @@ void node_watch_start(struct node *node);
 /* Takes what expired out of the store, now and then. */
 void node_collect_start(struct node *node);
 
-/* A node on chain: what becomes ready while it runs. The gates are closed in init; prepare makes what
- * the workers use; start begins, and may be called once the workers run; stop ends it, before the loop
- * and the workers do. */
+/* A node on chain: what becomes ready while it runs. The gates are closed in init; prepare makes
+ * what the workers use; start begins, and may be called once the workers run; stop ends it, before
+ * the loop and the workers do. */
 void node_live_init(struct node *node);
 RC node_live_prepare(struct node *node);
 RC node_live_start(struct node *node);

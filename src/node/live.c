@@ -43,8 +43,8 @@ static void change_worker(void *arg) {
     (void)pthread_mutex_unlock(&node->live_mutex);
 }
 
-/* Returns once no worker uses another master secret. What is posted always runs, and the workers outlive
- * the driver: there is no other end to wait for. */
+/* Returns once no worker uses another master secret. What is posted always runs, and the workers
+ * outlive the driver: there is no other end to wait for. */
 static void change_workers(struct node *node, const struct kdf_master *master) {
     struct change changes[NET_WORKER_COUNT_MAX];
     node->changing_count = node->worker_count;

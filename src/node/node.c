@@ -325,7 +325,8 @@ static void drain_server(struct node *node) {
                      drain_done_cb, node);
 }
 
-/* The first half: no client's call begins any more, and the members fetch what only this node has. */
+/* The first half: no client's call begins any more, and the members fetch what only this node
+ * has. */
 static void drain_cb(uv_timer_t *timer) {
     struct node *node = timer->data;
     uint64_t spent_ms = clock_mono_ms() - node->drain_at_ms;
@@ -448,7 +449,8 @@ static void close_server(struct node *node) {
     node_post_set(&node->post, NULL);
     net_server_close(&node->server);
     registry_service_close(&node->registry);
-    /* Requests used its threads, and its threads tell the services of changes: so it goes between. */
+    /* Requests used its threads, and its threads tell the services of changes: so it goes
+     * between. */
     node_live_free(node);
     for (uint32_t i = 0; i < node->worker_count; i++) {
         service_kms_close(&node->workers[i].kms);

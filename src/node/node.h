@@ -26,9 +26,9 @@ struct node_cfg {
     const struct node_config *config;
     const char *version;
     const char *host; /* For the certificate's SubjectAltName. */
-    /* On chain: wallet and TLS credential come from Odyn, membership and the master secret's hash from
-     * the chain, and signer and master_secret are not set. The node becomes ready while it runs
-     * (node/driver.h). */
+    /* On chain: wallet and TLS credential come from Odyn, membership and the master secret's hash
+     * from the chain, and signer and master_secret are not set. The node becomes ready while it
+     * runs (node/driver.h). */
     bool is_on_chain;
     atomic_bool *chain_stop; /* What *source was made with: set when the node closes. */
     struct identity_signer signer;
@@ -40,6 +40,6 @@ struct node_cfg {
 };
 
 /* Serves until SIGTERM or SIGINT, then drains. Takes *source in any case. Everything in cfg is lent
- * for the call. On error *why says in a sentence what could not be done. Blocks: it is the process's
- * main loop, and once per process. */
+ * for the call. On error *why says in a sentence what could not be done. Blocks: it is the
+ * process's main loop, and once per process. */
 RC node_run(const struct node_cfg *cfg, struct registry **source, struct status *why);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a node that becomes ready asks of the other members. Each call blocks, within bounds of its own,
- * and runs on the driver's working thread only. On error the reason is one sentence. */
+/* What a node that becomes ready asks of the other members. Each call blocks, within bounds of its
+ * own, and runs on the driver's working thread only. On error the reason is one sentence. */
 #pragma once
 
 #include "bootstrap/bootstrap.h"

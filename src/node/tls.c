@@ -84,8 +84,8 @@ static RC make_by_odyn(struct node *node, struct identity_odyn *odyn, struct tls
     return rc;
 }
 
-/* On chain each credential is made with a client of its own: it signs as the wallet that Odyn has now,
- * and the driver's client belongs to another thread. */
+/* On chain each credential is made with a client of its own: it signs as the wallet that Odyn has
+ * now, and the driver's client belongs to another thread. */
 RC node_tls_make(struct node *node, struct tls_config **out, struct status *why) {
     if (!node->cfg->is_on_chain) {
         return make_with(node, &node->cfg->signer, out, why);

@@ -47,8 +47,8 @@ static void watch_clock(struct node *node) {
     node_set_gate(node, SERVICE_GATE_CLOCK, reason);
 }
 
-/* A registry that cannot be read is a gate only once what is held is too old; until then it is a line
- * in the log, one for each look that found failures. */
+/* A registry that cannot be read is a gate only once what is held is too old; until then it is a
+ * line in the log, one for each look that found failures. */
 static void watch_failures(struct node *node) {
     struct registry_service_stats stats = { 0 };
     registry_service_stats(node->registry, &stats);

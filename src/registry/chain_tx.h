@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Transactions: what one costs, sending it, and what became of it. Blocks; the chain's owner thread.
- * Every function checks the chain id and that the server is in sync, as reading does. Errors are
- * those of chain.h. Amounts are wei in 64 bits, which hold 18 ether. */
+/* Transactions: what one costs, sending it, and what became of it. Blocks; the chain's owner
+ * thread. Every function checks the chain id and that the server is in sync, as reading does.
+ * Errors are those of chain.h. Amounts are wei in 64 bits, which hold 18 ether. */
 #pragma once
 
 #include "registry/abi.h"

@@ -2,9 +2,9 @@
 /* How old is what a block says? Age on a clock that the host cannot turn back. Pure: clocks come in
  * as arguments. One owner.
  *
- * What is there to work with: block timestamps, which come with the chain's consensus; the monotonic
- * clock, which only runs; and the wall clock, which the host can set. What a host can also do is to
- * hold blocks back, all of them or each for a while.
+ * What is there to work with: block timestamps, which come with the chain's consensus; the
+ * monotonic clock, which only runs; and the wall clock, which the host can set. What a host can
+ * also do is to hold blocks back, all of them or each for a while.
  *
  * When a head with timestamp T is seen at monotonic M, the true time is T or later. So T - M is a
  * lower bound of (true time - monotonic clock). The anchor keeps the greatest such bound of all
@@ -13,14 +13,14 @@
  *
  *  - A frozen head stays at its instant while the monotonic clock runs: it ages.
  *  - Heads that are held back, or replayed slowly, keep the bound, and so age by their delay.
- *  - The wall clock has no part in it: set back it makes nothing younger, set forward nothing older.
- *    It serves to refuse only: a head too old or too far in the future by it is unreadable. That
- *    bounds the one thing the anchor cannot see, a delay that all heads since start have had.
+ *  - The wall clock has no part in it: set back it makes nothing younger, set forward nothing
+ *    older. It serves to refuse only: a head too old or too far in the future by it is unreadable.
+ *    That bounds the one thing the anchor cannot see, a delay that all heads since start have had.
  *  - With growing timestamps the instants grow too, so newer answers are never taken for older.
  *
  * A head is unreadable when its instant, or its timestamp by the wall clock, is older than the
- * stall; when its number is further back than a reorganization may go; when it is in the future; and
- * when it contradicts what was seen of the same block. */
+ * stall; when its number is further back than a reorganization may go; when it is in the future;
+ * and when it contradicts what was seen of the same block. */
 #pragma once
 
 #include <stdbool.h>

@@ -340,7 +340,8 @@ static RC set_options(struct rpc *rpc) {
     ENSURE(curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, progress_cb) == CURLE_OK, NOMEM);
     TRY(set_number(easy, CURLOPT_NOPROGRESS, rpc->cfg.stop == NULL ? 1 : 0));
     if (rpc->is_loopback) {
-        /* A proxy from the environment would have another chain behind the light client's address. */
+        /* A proxy from the environment would have another chain behind the light client's
+         * address. */
         TRY(set_pointer(easy, CURLOPT_PROXY, ""));
     }
     TRY(set_number(easy, CURLOPT_NOSIGNAL, 1)); /* Threads. */

@@ -110,7 +110,8 @@ static void locked_ask_source(struct registry_service *service, struct question 
         copy_reason(answer->reason, err_text(rc.err));
     }
     service->stats.failed_count++;
-    /* What is wrong with one wallet's record, which a stranger chose, must not answer for others. */
+    /* What is wrong with one wallet's record, which a stranger chose, must not answer for
+     * others. */
     if (err_class(rc.err) != ERR_PEER) {
         service->failed_until_ms = clock_mono_ms() + service->cfg.failure_hold_ms;
         copy_reason(service->failure, answer->reason);

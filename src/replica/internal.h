@@ -247,8 +247,6 @@ bool was_left_behind(const struct store *s, const struct member *m,
                      const uint8_t boot[static STORE_WRITER_BYTES],
                      const struct store_known *known);
 
-/* ---- acks.c ---- */
-
 /* ---- start.c ---- */
 
 /* Decides whether the node has enough to serve. */

@@ -3,8 +3,8 @@
  * not wade through what was deleted.
  *
  * A comparison that must read a key is a cache miss, so a node keeps 8 bytes of each key beside one
- * another, taken behind the prefix that all its keys share; keys are read only where these are equal.
- * Internal to the room. */
+ * another, taken behind the prefix that all its keys share; keys are read only where these are
+ * equal. Internal to the room. */
 #pragma once
 
 #include "store/record.h"

@@ -64,7 +64,8 @@ static struct rc refuse(struct store *s, struct store_merged *out, enum store_re
 }
 
 /* Whether the winner's writer had not seen the loser. It had, if it replaced the loser or what is
- * greater; and a loser that was dead and old may have been collected where the winner was written. */
+ * greater; and a loser that was dead and old may have been collected where the winner was
+ * written. */
 static bool is_conflict(const struct store *s, const struct store_stamp *winner_replaced,
                         const struct store_stamp *winner, const struct store_record *loser) {
     if (store_stamp_compare(winner_replaced, &loser->stamp) >= 0) {

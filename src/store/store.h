@@ -265,8 +265,8 @@ size_t store_floor_count(const struct store *s);
 /* As store_known_copy. */
 RC store_floor_copy(const struct store *s, struct store_known_entry *entries,
                     size_t entry_count_max, struct store_known *out);
-/* How often the floor rose: equal to what it was before only if nothing was collected since that the
- * floor did not cover then. Never goes back. */
+/* How often the floor rose: equal to what it was before only if nothing was collected since that
+ * the floor did not cover then. Never goes back. */
 uint64_t store_floor_rise_count(const struct store *s);
 /* Joins a responder's floor into our own, just before its vector is joined: whoever takes over that
  * something is known, without having seen it, must also remember that it may be gone. All or

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An ordered tree of nodes that live inside what they order (a treap): no memory of its own, so that
- * it cannot fail. Priorities come from a keyed hash that callers do not know, so that nobody can
- * choose what makes it deep: every operation is O(log n), whatever order things come in.
+/* An ordered tree of nodes that live inside what they order (a treap): no memory of its own, so
+ * that it cannot fail. Priorities come from a keyed hash that callers do not know, so that nobody
+ * can choose what makes it deep: every operation is O(log n), whatever order things come in.
  * Internal to the room. */
 #pragma once
 

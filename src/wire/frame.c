@@ -49,8 +49,8 @@ static bool read_kind_length(struct reader *r) {
     return len == r->len;
 }
 
-/* Unknown fields inside a kind are skipped, so that fields can be added; beside it there is nothing.
- * nanopb would let the last of several kinds win. */
+/* Unknown fields inside a kind are skipped, so that fields can be added; beside it there is
+ * nothing. nanopb would let the last of several kinds win. */
 static bool decode_header(struct span bytes, novakms_v1_FrameHeader *header) {
     struct reader r = { bytes.ptr, bytes.len };
     uint8_t key = 0;

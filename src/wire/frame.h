@@ -35,19 +35,19 @@ struct frame {
 /* Takes the next frame off *in. AGAIN when it is not complete yet (nothing is taken; ask
  * frame_missing how much is known to be missing). On any other error *why is a sentence for the
  * goaway and the connection is beyond repair: TOO_BIG over frame_bytes_max or
- * FRAME_HEADER_BYTES_MAX, TRUNCATED when the header is longer than its frame, MALFORMED for a header
- * that is not exactly one known kind, does not decode, has a call id of 0 or text that is not
- * UTF-8, and for a payload where none belongs. The length is judged as soon as its four bytes are
- * there. *out is only partly written unless OK. */
+ * FRAME_HEADER_BYTES_MAX, TRUNCATED when the header is longer than its frame, MALFORMED for a
+ * header that is not exactly one known kind, does not decode, has a call id of 0 or text that is
+ * not UTF-8, and for a payload where none belongs. The length is judged as soon as its four bytes
+ * are there. *out is only partly written unless OK. */
 RC frame_read(struct reader *in, size_t frame_bytes_max, struct frame *out, const char **why);
 
 /* How many more bytes the first frame of `in` needs, as far as is known: up to its length field,
  * then up to its end. 0 when it is complete. Does not judge the length. */
 size_t frame_missing(struct span in);
 
-/* Appends prefix and header of a frame whose payload_len bytes the caller appends next. TOO_BIG when
- * header, payload and prefix do not fit what is left of `out`, or are over frame_bytes_max. The
- * header must be valid (its kind is set). */
+/* Appends prefix and header of a frame whose payload_len bytes the caller appends next. TOO_BIG
+ * when header, payload and prefix do not fit what is left of `out`, or are over frame_bytes_max.
+ * The header must be valid (its kind is set). */
 RC frame_write_header(struct writer *out, const novakms_v1_FrameHeader *header, size_t payload_len,
                       size_t frame_bytes_max);
 /* The same with the payload. */
@@ -66,6 +66,7 @@ void frame_set_ping(novakms_v1_FrameHeader *header, uint64_t token, bool is_ack)
 void frame_set_goaway(novakms_v1_FrameHeader *header, uint64_t last_call_id,
                       const struct status *status);
 
-/* Copy what a response or a goaway says: its code (UNKNOWN for a number that is no code) and text. */
+/* Copy what a response or a goaway says: its code (UNKNOWN for a number that is no code) and
+ * text. */
 void frame_get_status(const novakms_v1_Response *response, struct status *out);
 void frame_get_reason(const novakms_v1_Goaway *goaway, struct status *out);

@@ -6,7 +6,8 @@
 
 #define FUZZ_FRAME_MAX 4096
 
-/* A frame that was read can be written, and reads back the same: unknown fields are gone by then. */
+/* A frame that was read can be written, and reads back the same: unknown fields are gone by
+ * then. */
 static void check_rewrite(const struct frame *frame) {
     static uint8_t buf[FUZZ_FRAME_MAX + 512];
     struct writer w = { buf, 0, sizeof(buf) };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a member may send, unpacked as the node does and taken in: the first byte says which message. */
+/* What a member may send, unpacked as the node does and taken in: the first byte says which
+ * message. */
 #include "fuzz.h"
 #include "service/peer_message.h"
 

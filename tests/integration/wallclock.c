@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Preloaded into a node by tests: its wall clock runs ahead of the real one by as many seconds as the
- * file NOVA_WALLCLOCK holds, 8 bytes in this machine's order, which may change while it runs. The
- * monotonic clock stays as it is. A host can do as much to an enclave. */
+/* Preloaded into a node by tests: its wall clock runs ahead of the real one by as many seconds as
+ * the file NOVA_WALLCLOCK holds, 8 bytes in this machine's order, which may change while it runs.
+ * The monotonic clock stays as it is. A host can do as much to an enclave. */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>

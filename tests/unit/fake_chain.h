@@ -390,7 +390,8 @@ static inline void fake_tell(struct fake_chain *chain, const char *method, const
     fake_unlock(chain);
 }
 
-/* For a client of the chain at `url`, one that does not try again; the clocks are left to the test. */
+/* For a client of the chain at `url`, one that does not try again; the clocks are left to the
+ * test. */
 static inline struct registry_chain_cfg fake_cfg(const char *url) {
     return (struct registry_chain_cfg){ .rpc_url = url,
                                         .chain_id = FAKE_CHAIN_ID,

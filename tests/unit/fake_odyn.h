@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An Odyn with real keys behind a scripted server: it names its wallet and its P-384 key, encrypts and
- * decrypts with it, and fails or hangs where a test tells it to. */
+/* An Odyn with real keys behind a scripted server: it names its wallet and its P-384 key, encrypts
+ * and decrypts with it, and fails or hangs where a test tells it to. */
 #pragma once
 
 #include <semaphore.h>

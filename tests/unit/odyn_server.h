@@ -158,7 +158,7 @@ static inline void server_stop(struct odyn_server *s) {
 #define WALLET_5 "0xe1ab8145f7e55dc933d51a18c793f901a3a0b276"
 #define WALLET_6 "0xe57bfe9f44b819898f47bf37e5af72a0783e1141"
 
-/* --- a client and its server --------------------------------------------------------------------- */
+/* ---- A client and its server ---- */
 
 struct fixture {
     struct odyn_server server;

@@ -22,7 +22,8 @@ struct script_server;
 /* What happens to the connection after a request. */
 enum script_next { SCRIPT_KEEP, SCRIPT_CLOSE, SCRIPT_HANG };
 
-/* Answers one request (its body, with a NUL after it) on the server's thread, with the lock held. */
+/* Answers one request (its body, with a NUL after it) on the server's thread, with the lock
+ * held. */
 typedef enum script_next (*script_cb)(void *ctx, struct script_server *server, const char *body);
 
 struct script_server {

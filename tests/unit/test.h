@@ -40,8 +40,8 @@ static inline uint8_t *test_dup(const void *in, size_t len) {
         }                                                                             \
     } while (0)
 
-/* Rows for the bounds of a configuration: one field of 32 bits is set to a value, and the error that
- * follows. */
+/* Rows for the bounds of a configuration: one field of 32 bits is set to a value, and the error
+ * that follows. */
 struct test_cfg_row {
     const char *name;
     size_t offset;

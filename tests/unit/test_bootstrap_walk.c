@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A random walk over answers that are old, lying, late, missing, or zero again: the node never serves
- * without what it must have, and never loses a secret it should keep. BOOTSTRAP_SEED=n in the
- * environment walks that seed alone. */
+/* A random walk over answers that are old, lying, late, missing, or zero again: the node never
+ * serves without what it must have, and never loses a secret it should keep. BOOTSTRAP_SEED=n in
+ * the environment walks that seed alone. */
 #include "bootstrap_world.h"
 #include "seeded.h"
 

@@ -27,8 +27,8 @@ static void test_unknown_host(void **state) {
     close_world(w);
 }
 
-/* 127.1 is no address to inet_pton, so it is looked up; and the lookup needs neither a server nor an
- * /etc/hosts, which a bare Debian root does not have. */
+/* 127.1 is no address to inet_pton, so it is looked up; and the lookup needs neither a server nor
+ * an /etc/hosts, which a bare Debian root does not have. */
 static void test_host_name(void **state) {
     (void)state;
     struct world *w = make_world();

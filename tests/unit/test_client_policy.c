@@ -4,8 +4,8 @@
 
 /* ---- Which failures are tried again ---- */
 
-/* Every way in which a try can have been carried out, times refusal, kind of call and the end of its
- * share, for the codes that matter; the want is written out where it is not NONE. */
+/* Every way in which a try can have been carried out, times refusal, kind of call and the end of
+ * its share, for the codes that matter; the want is written out where it is not NONE. */
 static struct next_row {
     const char *name;
     struct client_try failed;

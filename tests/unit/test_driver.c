@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The driver's two threads, with duties that this file plays: what is decided reaches the node in the
- * right order, and a task that hangs does not stop time. */
+/* The driver's two threads, with duties that this file plays: what is decided reaches the node in
+ * the right order, and a task that hangs does not stop time. */
 #include <pthread.h>
 
 #include "base/clock.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The one transaction: never two nonces at once, dearer when it must be, the same bytes otherwise. The
- * chain and Odyn are played by this file. */
+/* The one transaction: never two nonces at once, dearer when it must be, the same bytes otherwise.
+ * The chain and Odyn are played by this file. */
 #include <stdio.h>
 
 #include "node/hash_tx.h"

@@ -125,7 +125,8 @@ static void test_parse_level(void **state) {
     assert_int_equal(level, LOG_WARN);
 }
 
-/* Whatever second it is: within one, the eleventh is refused, and the next to pass says how many. */
+/* Whatever second it is: within one, the eleventh is refused, and the next to pass says how
+ * many. */
 static void test_limit(void **state) {
     (void)state;
     struct log_limit limit = { 0 };

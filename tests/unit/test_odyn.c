@@ -5,7 +5,7 @@
 #include "identity/odyn.h"
 #include "odyn_server.h"
 
-/* --- one row for each failure -------------------------------------------------------------------- */
+/* ---- One row for each failure ---- */
 
 struct row {
     const char *name;
@@ -137,7 +137,7 @@ static void test_row(void **state) {
     (void)teardown(state);
 }
 
-/* --- transport ----------------------------------------------------------------------------------- */
+/* ---- Transport ---- */
 
 static void test_unreachable(void **state) {
     (void)state;

@@ -5,7 +5,7 @@
 #include "identity/odyn.h"
 #include "odyn_server.h"
 
-/* --- what Odyn signs ----------------------------------------------------------------------------- */
+/* ---- What Odyn signs ---- */
 
 /* Odyn's answer for a signature of text by the key of this number, v less v_off. */
 static void reply_signed(unsigned number, const char *text, unsigned v_off, const char *address) {
@@ -169,7 +169,7 @@ static void test_longest(void **state) {
     envelope_key_close(&key);
 }
 
-/* --- transactions -------------------------------------------------------------------------------- */
+/* ---- Transactions ---- */
 
 static const uint8_t calldata[36] = { 0xe1, 0x65, 0x5c, 0x63, 1 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* PeerService on a worker, over a real store and replica: pages, long polls, digests, and requests for
- * the master secret. net's side of a call is played by this file. */
+/* PeerService on a worker, over a real store and replica: pages, long polls, digests, and requests
+ * for the master secret. net's side of a call is played by this file. */
 #include "service/peer_service.h"
 #include "service_fixture.h"
 

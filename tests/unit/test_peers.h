@@ -13,7 +13,8 @@
 
 static const char *const test_alpn[] = { TLS_ALPN_NOVAKMS, TLS_ALPN_HTTP, NULL };
 
-/* Whose key is 32 times `seed`. chain_id, and when it begins against now, may be wrong on purpose. */
+/* Whose key is 32 times `seed`. chain_id, and when it begins against now, may be wrong on
+ * purpose. */
 static inline struct identity_credential *test_credential(uint8_t seed, uint64_t chain_id,
                                                           int64_t begins_in_s) {
     uint8_t key[ETH_KEY_BYTES];

@@ -313,7 +313,8 @@ static struct store_stamp latest_of(struct worker *w) {
     return stamp;
 }
 
-/* A write waits for its acknowledgement: that of a member ends the wait, and so does its deadline. */
+/* A write waits for its acknowledgement: that of a member ends the wait, and so does its
+ * deadline. */
 static void test_durability_wait(void **state) {
     (void)state;
     struct worker w;
@@ -348,8 +349,8 @@ static void test_durability_wait(void **state) {
 
 #define OWN_HLC (FIXTURE_NOW_MS << 16)
 
-/* A put whose caller has written elsewhere, as a writer that this node has not heard of. What it has
- * seen is known here. */
+/* A put whose caller has written elsewhere, as a writer that this node has not heard of. What it
+ * has seen is known here. */
 struct roaming_put {
     Novakms__V1__PutRequest in;
     Novakms__V1__Stamp seen;

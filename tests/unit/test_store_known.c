@@ -171,7 +171,8 @@ static void test_collect_alone(void **state) {
     store_close(&s);
 }
 
-/* The same when the forgotten stamp was another's: the new value must win where it is remembered. */
+/* The same when the forgotten stamp was another's: the new value must win where it is
+ * remembered. */
 static void test_collect_then_write(void **state) {
     (void)state;
     struct store *s = fixture_open(7);

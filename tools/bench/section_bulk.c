@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* So many bytes one way over TLS and TCP, from one process to another, full records, nothing else: what
- * a transfer can be held against. */
+/* So many bytes one way over TLS and TCP, from one process to another, full records, nothing else:
+ * what a transfer can be held against. */
 #include <netinet/in.h>
 #include <stdio.h>
 #include <sys/prctl.h>

@@ -143,8 +143,8 @@ static void open_sealed(struct sim *sim, const struct sealed *in, struct api_rep
     free(plain);
 }
 
-/* A nonce counts as used from the first request with it, whether that can be opened or not: a caller
- * that repeats itself is found out here and not only at the real Odyn. */
+/* A nonce counts as used from the first request with it, whether that can be opened or not: a
+ * caller that repeats itself is found out here and not only at the real Odyn. */
 void api_decrypt(struct sim *sim, const json_t *body, struct api_reply *reply) {
     AUTO(close_sealed) struct sealed in = { .nonce = SPAN_EMPTY, .data = SPAN_EMPTY };
     if (!take_sealed(body, &in, reply)) {
@@ -160,7 +160,7 @@ void api_decrypt(struct sim *sim, const json_t *body, struct api_reply *reply) {
     }
 }
 
-/* --- attestation --------------------------------------------------------------------------------- */
+/* ---- Attestation ---- */
 
 static bool take_nonce(const json_t *body, struct writer *out, struct api_reply *reply) {
     struct span text = SPAN_EMPTY;

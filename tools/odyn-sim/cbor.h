@@ -4,8 +4,8 @@
 
 #include "base/bytes.h"
 
-/* Each appends one head or one item; TOO_BIG when w has no room. Arrays and maps are followed by their
- * count items, or count pairs of items. */
+/* Each appends one head or one item; TOO_BIG when w has no room. Arrays and maps are followed by
+ * their count items, or count pairs of items. */
 RC cbor_write_uint(struct writer *w, uint64_t value);
 /* -1 - value. */
 RC cbor_write_negative(struct writer *w, uint64_t value);

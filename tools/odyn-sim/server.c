@@ -53,7 +53,7 @@ struct conn {
     uint8_t input[READ_BYTES];
 };
 
-/* --- closing ------------------------------------------------------------------------------------- */
+/* ---- Closing ---- */
 
 static void unlink_conn(struct conn *conn) {
     struct conn **at = &conn->server->conns;
@@ -92,7 +92,7 @@ static void conn_close(struct conn *conn) {
     }
 }
 
-/* --- answering ----------------------------------------------------------------------------------- */
+/* ---- Answering ---- */
 
 static void timer_cb(uv_timer_t *timer);
 
@@ -246,7 +246,7 @@ static void refuse(struct conn *conn, unsigned status, const char *sentence) {
     send_reply(conn);
 }
 
-/* --- reading ------------------------------------------------------------------------------------- */
+/* ---- Reading ---- */
 
 static int target_cb(http_parser *parser, const char *at, size_t len) {
     struct conn *conn = parser->data;
@@ -333,7 +333,7 @@ static void read_cb(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf) {
     }
 }
 
-/* --- connections --------------------------------------------------------------------------------- */
+/* ---- Connections ---- */
 
 static void conn_start(struct server *server) {
     struct conn *conn = calloc(1, sizeof(*conn));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HTTP/1.1 on a libuv loop, for the calls of api.h; shows the faults that were asked for. One thread. */
+/* HTTP/1.1 on a libuv loop, for the calls of api.h; shows the faults that were asked for. One
+ * thread. */
 #pragma once
 
 #include <uv.h>

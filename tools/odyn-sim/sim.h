@@ -47,15 +47,15 @@ struct sim {
 
 /* New random keys. IO, CRYPTO, NOMEM. */
 RC sim_init(struct sim *sim);
-/* Keys from path, JSON {"wallet":"0x..","encryption":"0x.."}; a file that is not there is made, with
- * new keys and mode 0600. *why lends a sentence on error. MALFORMED, IO, CRYPTO, NOMEM. */
+/* Keys from path, JSON {"wallet":"0x..","encryption":"0x.."}; a file that is not there is made,
+ * with new keys and mode 0600. *why lends a sentence on error. MALFORMED, IO, CRYPTO, NOMEM. */
 RC sim_init_file(struct sim *sim, const char *path, const char **why);
 /* Wipes. Accepts a zeroed or closed sim. */
 void sim_close(struct sim *sim);
 
-/* Another wallet or encryption key, as if Odyn had restarted: a NULL key is a new random one. INVALID
- * when it is none; then nothing changes. The second also forgets the nonces, which were the old
- * key's. */
+/* Another wallet or encryption key, as if Odyn had restarted: a NULL key is a new random one.
+ * INVALID when it is none; then nothing changes. The second also forgets the nonces, which were the
+ * old key's. */
 RC sim_set_wallet(struct sim *sim, const uint8_t *key);
 RC sim_set_key(struct sim *sim, const uint8_t *scalar);
 
