@@ -71,7 +71,10 @@ def test_durability(callers):
     callers[0].call("Put", key=b"q", value=b"1", **QUORUM)
     assert [read(kms, b"q") for kms in callers].count(b"1") >= 2
     callers[1].call("Put", key=b"q", value=b"2", **ONE_PEER)
-    assert callers[2].call("Delete", key=b"q", **QUORUM).existed in (True, False)
+    stamp = callers[2].call("Delete", key=b"q", **QUORUM).stamp
+    for kms in callers:
+        with fails(NOT_FOUND):
+            kms.call("Get", key=b"q", seen=stamp)
     items = callers[0].call("BatchPut", entries=[{"key": b"q1", "value": b"a"}, {"key": b""}],
                             **QUORUM).items
     assert [item.status.code for item in items] == [0, 3]

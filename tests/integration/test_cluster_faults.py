@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Five real nodes on a chain, under load: killed one after the other, cut off, hung, and removed.
 tools/faults does such things for as long as one likes."""
+import json
 
 import pytest
 
 from cluster import QUORUM, Cluster, Load, check
-from harness import DEADLINE_EXCEEDED, eventually, fails
+from harness import (DEADLINE_EXCEEDED, INVALID_ARGUMENT, PERMISSION_DENIED, CallError, Closed, Conn,
+                     Wallet, eventually, fails)
 
 LOCAL = 0
 
@@ -76,11 +78,40 @@ def test_a_hung_peer_delays_nobody_else(cluster):
     eventually("the hung node", lambda: cluster.value(4, b"keep/hung") == b"19")
 
 
+def connect_as(cluster, number, wallet):
+    host, port = cluster.node(number)["listen"].split(":")
+    return Conn((host, int(port)), pem=wallet.pem())
+
+
+def refusal_of_peer(conn):
+    """What a call says that only members may make, and that has nothing in it; None when the
+    connection ends first."""
+    try:
+        conn.call_raw("PeerService/GetDigest")
+    except CallError as error:
+        return error.code
+    except Closed as closed:
+        return closed.goaway and closed.goaway.status
+    raise AssertionError("an empty request was answered")
+
+
 def test_a_removed_member_is_refused(cluster):
-    """By the others, who take its data no longer; and it serves nobody."""
+    """By the others, on the connection that it has and on a new one; and it serves nobody."""
     node = cluster.node(5)
-    cluster.net.platform("stopInstance(address)", node["wallet"])
+    keys = json.loads((cluster.net.dir / "odyn-5.keys").read_text())
+    wallet = Wallet(bytes.fromhex(keys["wallet"][2:]))
+    with connect_as(cluster, 1, wallet) as conn:
+        assert refusal_of_peer(conn) == INVALID_ARGUMENT
+        cluster.net.platform("stopInstance(address)", node["wallet"])
+        eventually("it is refused", lambda: refusal_of_peer(conn) in (PERMISSION_DENIED, None))
+    with connect_as(cluster, 1, wallet) as conn:
+        assert conn.drain().status == PERMISSION_DENIED
     eventually("it is out of service", lambda: "is STOPPED" in (cluster.net.unready(node) or ""))
+    for number in (1, 2, 3, 4):
+        eventually("node-%d counts four" % number,
+                   lambda n=number: cluster.page(n)["cluster"]["total_instances"] == 4)
+        assert node["wallet"] not in [
+            m["wallet"] for m in cluster.page(number)["cluster"]["members"]]
     with cluster.connect_known(1) as conn:
         conn.call("Put", key=b"keep/removed", value=b"four of four", durability=QUORUM)
     cluster.net.chain.transact(*cluster.net.registration(node, 1))
