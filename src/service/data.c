@@ -325,7 +325,9 @@ enum service_outcome service_get(struct service_worker *worker, struct service_c
         !service_check_call(worker, call, in->seen, in->wrote)) {
         return SERVICE_FAILED;
     }
-    query.shown = call->may_miss ? (struct service_shown){ 0 } : call->shown;
+    if (!call->may_miss) { /* Once it has waited in vain, it goes on without. */
+        query.shown = call->shown;
+    }
     struct service_kv_value value = { 0 };
     struct rc rc = service_get_one(worker, call, &query, &value, &call->why);
     if (rc.err == E_AGAIN) {
@@ -424,7 +426,9 @@ enum service_outcome service_list(struct service_worker *worker, struct service_
         !service_check_call(worker, call, in->seen, in->wrote)) {
         return SERVICE_FAILED;
     }
-    range.shown = call->may_miss ? (struct service_shown){ 0 } : call->shown;
+    if (!call->may_miss) { /* Once it has waited in vain, it goes on without. */
+        range.shown = call->shown;
+    }
     struct service_kv_page page = { 0 };
     struct rc rc = service_kv_list(worker->shared->kv, &range, call->arena, &page);
     if (rc.err == E_AGAIN) {

@@ -36,7 +36,10 @@ void net_call_fail(struct net_call *call, const struct status *why,
                    const struct net_error_details *details) {
     call->failed_count++;
     call->why = *why;
-    call->details = details == NULL ? (struct net_error_details){ 0 } : *details;
+    memset(&call->details, 0, sizeof(call->details));
+    if (details != NULL) {
+        call->details = *details;
+    }
 }
 void net_call_on_end(struct net_call *call, void (*end_cb)(void *ctx), void *ctx) {
     call->end_cb = end_cb;
