@@ -15,6 +15,8 @@
 #define MESSAGE_BYTES_MAX ((size_t)32 * 1024 * 1024)
 #define KEYS_APP_COUNT 256u
 #define LOOK_MS_MAX 1000u /* It looks this often at least. */
+/* The member reads the chain for it, and its Odyn seals. */
+#define FETCH_TIMEOUT_MS 15000u
 #define SNAPSHOT_WAIT_MS 5000u
 #define SNAPSHOT_LOOK_MS 10u
 
@@ -420,6 +422,7 @@ RC cluster_init(struct cluster **out, const struct cluster_cfg *cfg) {
     struct cluster *c = calloc(1, sizeof(*c));
     ENSURE(c != NULL, NOMEM);
     c->cfg = *cfg;
+    c->cfg.fetch_timeout_ms = cfg->fetch_timeout_ms == 0 ? FETCH_TIMEOUT_MS : cfg->fetch_timeout_ms;
     c->node_peers = (struct node_peers){
         .ctx = c, .ask = cluster_ask, .fetch = cluster_fetch, .snapshot = snapshot
     };

@@ -17,6 +17,7 @@ struct cluster; /* Opaque. */
 struct cluster_cfg {
     const struct node_config *config;    /* Lent until close, as the next. */
     const struct service_shared *shared; /* Store, replica, clock. */
+    uint32_t fetch_timeout_ms; /* For one member that is asked for the master secret. 0: 15 s. */
     /* Why the node may not serve as far as the others go: its data is not complete, or it is far behind
      * them. NULL when it may. Whenever that changes, on the cluster's thread. */
     void (*reason_cb)(void *ctx, const char *reason);

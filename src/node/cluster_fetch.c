@@ -11,8 +11,6 @@
 #include "node/secret_text.h"
 #include "service/peer_service.h"
 
-/* The member reads the chain for it, and its Odyn seals. */
-#define FETCH_TIMEOUT_MS 15000u
 #define SENTENCE_BYTES 160
 
 /* One member's answer. */
@@ -86,7 +84,7 @@ static void start(struct cluster *c, struct cluster_job *job) {
     memcpy(wanted, f->wanted->bytes, sizeof(wanted));
     request.wanted_hash = (ProtobufCBinaryData){ sizeof(wanted), wanted };
     request.nonce = (ProtobufCBinaryData){ sizeof(f->nonce), f->nonce };
-    net_channel_set_timeout(f->peer->channel, FETCH_TIMEOUT_MS);
+    net_channel_set_timeout(f->peer->channel, c->cfg.fetch_timeout_ms);
     novakms__v1__peer_service__fetch_master_secret(service, &request, on_secret, f);
     arena_reset(&c->out);
 }

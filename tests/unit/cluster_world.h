@@ -273,7 +273,7 @@ static inline void world_told(void *ctx, const char *reason) {
     (void)pthread_mutex_unlock(&w->mutex);
 }
 
-static inline int world_open(void **state) {
+static inline int world_open_with(void **state, uint32_t fetch_timeout_ms) {
     struct world *w = calloc(1, sizeof(*w));
     assert_non_null(w);
     *state = w;
@@ -285,15 +285,21 @@ static inline int world_open(void **state) {
     w->config.data_sync_interval_s = 10;
     w->config.peer_cache_ttl_s = 3600;
     (void)snprintf(w->config.node_url, CONFIG_URL_BYTES, "https://self.test:8443");
-    const struct cluster_cfg cfg = {
-        .config = &w->config, .shared = &w->f.shared, .reason_cb = world_told, .ctx = w
-    };
+    const struct cluster_cfg cfg = { .config = &w->config,
+                                     .shared = &w->f.shared,
+                                     .fetch_timeout_ms = fetch_timeout_ms,
+                                     .reason_cb = world_told,
+                                     .ctx = w };
     assert_ok(cluster_init(&w->cluster, &cfg));
     struct identity_credential *credential = test_credential(0x22, TEST_CHAIN_ID, -1);
     w->tls = test_client_config(credential, TLS_ALPN_NOVAKMS);
     identity_credential_close(&credential);
     cluster_set_tls(w->cluster, w->tls);
     return 0;
+}
+
+static inline int world_open(void **state) {
+    return world_open_with(state, 0);
 }
 
 static inline void world_close_cluster(struct world *w) {

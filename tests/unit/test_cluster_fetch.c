@@ -19,14 +19,22 @@ struct fetch {
 /* One at a time: cmocka's state is the world. */
 static struct fetch the_fetch;
 
-static int setup(void **state) {
-    (void)world_open(state);
+static int setup_with(void **state, uint32_t fetch_timeout_ms) {
+    (void)world_open_with(state, fetch_timeout_ms);
     struct fetch *f = &the_fetch;
     *f = (struct fetch){ .w = *state };
     fake_odyn_start(&f->odyn, 0x0d);
     (void)snprintf(f->w->config.odyn_url, CONFIG_URL_BYTES, "%s", f->odyn.server->url);
     memcpy(f->hash.bytes, f->w->f.master.hash, sizeof(f->hash.bytes));
     return 0;
+}
+
+static int setup(void **state) {
+    return setup_with(state, 0);
+}
+
+static int setup_impatient(void **state) {
+    return setup_with(state, 300);
 }
 
 static int teardown(void **state) {
@@ -338,6 +346,25 @@ static void test_cancelled(void **state) {
     assert_int_equal(slow->fetch_count + other->fetch_count, 1);
 }
 
+/* One that never answers, nor ends the connection. A good one may be slow too, on a slow machine. */
+static void test_a_slow_one(void **state) {
+    struct world *w = *state;
+    struct member *slow = add_member(w, status_silent);
+    (void)add_member(w, answer_gift);
+    uint64_t end_ms = clock_mono_ms() + WORLD_RUN_MS_MAX;
+    do {
+        assert_true(clock_mono_ms() < end_ms);
+        fetch(w, 1);
+        assert_err(the_fetch.rc, UNAVAILABLE);
+        assert_true(the_fetch.reason[0] != '\0');
+    } while (slow->fetch_count == 0);
+    do {
+        assert_true(clock_mono_ms() < end_ms);
+        fetch(w, 3);
+    } while (the_fetch.rc.err != E_OK);
+    assert_got(w);
+}
+
 /* Every nonce is another. */
 static void test_nonces_differ(void **state) {
     struct world *w = *state;
@@ -369,6 +396,7 @@ int main(void) {
         WORLD(test_all_in_turn),
         WORLD(test_cancelled),
         WORLD(test_nonces_differ),
+        cmocka_unit_test_setup_teardown(test_a_slow_one, setup_impatient, teardown),
     };
     struct CMUnitTest tests[TEST_ROWS(worlds) + TEST_ROWS(liars)];
     size_t count = TEST_ROWS(worlds);
