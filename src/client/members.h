@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The registry as a client has it: who is an active, verified KMS node, and where. A file is read
  * where it is asked for, which takes no time worth a thread. The chain is read on libuv's pool, one
- * read at a time, so that nothing on the loop waits for it; in between there is the list of the last
- * read, and its age decides whether it counts. One owner: the loop's thread. */
+ * read at a time, so that nothing on the loop waits for it; in between there is the list of the
+ * last read, and its age decides whether it counts. One owner: the loop's thread. */
 #pragma once
 
 #include <stdatomic.h>

@@ -123,8 +123,8 @@ struct novakms_cfg {
     /* Who a server may be: any active, verified KMS node in this registry file, re-read as it
      * changes, */
     const char *registry_path;
-    /* or in the registry on chain: NovaAppRegistry at registry_address ("0x" and 40 hex digits), the
-     * instances of kms_app_id, read through the JSON-RPC server at rpc_url, which must be of
+    /* or in the registry on chain: NovaAppRegistry at registry_address ("0x" and 40 hex digits),
+     * the instances of kms_app_id, read through the JSON-RPC server at rpc_url, which must be of
      * chain_id. All of them are the program's to say and never asked of the chain. Whoever answers
      * at rpc_url is believed about who is registered: use one that checks what it says, such as a
      * light client, or one of your own. */
@@ -162,9 +162,9 @@ struct novakms_cfg {
     uint32_t attempt_count_max;
     /* Idle time after which a connection is probed with a ping; 0 means never. */
     uint32_t keepalive_ms;
-    /* The HTTP proxy through which servers are reached (CONNECT): "http://[user:password@]host:port",
-     * "" for none. NULL: what https_proxy or HTTPS_PROXY of the environment says, which does not
-     * count for localhost and loopback addresses. */
+    /* The HTTP proxy through which servers are reached (CONNECT):
+     * "http://[user:password@]host:port", "" for none. NULL: what https_proxy or HTTPS_PROXY of the
+     * environment says, which does not count for localhost and loopback addresses. */
     const char *proxy;
     /* Servers that are reached without it, between commas: names, which stand for all below them
      * too, addresses, ranges of addresses (10.0.0.0/8) or "*"; each with ":port" if only that one.
@@ -247,8 +247,8 @@ struct novakms_result {
     /* The call failed, and a write may have been made all the same: read before writing again. */
     bool maybe_executed;
     /* The node went on without a write that this client has made or seen, because it waited for it
-     * long enough: a read may miss it. Said once: what was shown is forgotten, so that later calls do
-     * not wait for it. */
+     * long enough: a read may miss it. Said once: what was shown is forgotten, so that later calls
+     * do not wait for it. */
     bool may_miss;
     struct novakms_stamp stamp; /* put, delete, get, list; and a delete that a get found. */
     struct novakms_span bytes;  /* derive: the key. get: the value. */
@@ -419,8 +419,8 @@ NOVAKMS_API void novakms_cancel(struct novakms *client, uint64_t id);
 NOVAKMS_API size_t novakms_poll(struct novakms *client, uint32_t timeout_ms);
 
 /* The highest stamp this client has seen. Every call shows it and that of the client's own latest
- * write, so that later writes are stamped after both and later calls wait for both, on whichever node
- * they land. */
+ * write, so that later writes are stamped after both and later calls wait for both, on whichever
+ * node they land. */
 NOVAKMS_API struct novakms_stamp novakms_seen(const struct novakms *client);
 /* Raises it, to a stamp that another process has seen or was given for a write: this client's later
  * writes come after that, and while nothing higher is seen, its calls wait for it. */

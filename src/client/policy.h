@@ -27,10 +27,10 @@ enum client_next {
 };
 
 /* A call is tried again when it only reads, or was certainly not executed: it was not sent, or the
- * node answered UNAVAILABLE, which says that nothing was done (docs/protocol.md). Even then only for
- * what another node, or the same a moment later, may do better: connections that cannot be made or
- * are lost, nodes that do not serve, servers whose identity is refused. What a node decided about
- * the call or its caller stands. */
+ * node answered UNAVAILABLE, which says that nothing was done (docs/protocol.md). Even then only
+ * for what another node, or the same a moment later, may do better: connections that cannot be made
+ * or are lost, nodes that do not serve, servers whose identity is refused. What a node decided
+ * about the call or its caller stands. */
 enum client_next client_policy_next(const struct client_try *failed);
 
 /* A hung node must not take all of a call's time while others could answer. */

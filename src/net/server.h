@@ -46,8 +46,8 @@ struct net_authority {
      * connections without a certificate: they reach only public services and streams. */
     void (*admit)(void *ctx, struct net_conn *conn);
     /* Before each call of a service that is not public, and with is_recheck before the answer of a
-     * call that did not answer at once, and where a service asks (net_call_recheck). False refuses it with *why (code and sentence set) and
-     * *retry_after_ms (0 beforehand). O(1), no lock. */
+     * call that did not answer at once, and where a service asks (net_call_recheck). False refuses
+     * it with *why (code and sentence set) and *retry_after_ms (0 beforehand). O(1), no lock. */
     bool (*check)(void *ctx, struct net_call *call, bool is_recheck, struct status *why,
                   uint32_t *retry_after_ms);
     /* The connection is gone: once for each that was given to admit. An admission still open is

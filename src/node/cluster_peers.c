@@ -36,8 +36,8 @@ static bool target_of(const char *url, char target[static NET_TARGET_BYTES],
     return true;
 }
 
-/* As the registry has it, in the form in which URLs are compared. Credentials are refused, not ignored:
- * whoever wrote them there expects something that does not happen. */
+/* As the registry has it, in the form in which URLs are compared. Credentials are refused, not
+ * ignored: whoever wrote them there expects something that does not happen. */
 static void set_url(struct peer *peer, const char *url) {
     const char *scheme = strstr(url, "://");
     const char *authority = scheme == NULL ? url : scheme + 3;
@@ -51,7 +51,8 @@ static void set_url(struct peer *peer, const char *url) {
 
 /* ---- Connections ---- */
 
-/* Inside the handshake: the certificate must be of the wallet that the registry names at this URL. */
+/* Inside the handshake: the certificate must be of the wallet that the registry names at this
+ * URL. */
 static RC check_cb(void *ctx, const struct identity_peer *identity, struct status *why) {
     const struct peer *peer = ctx;
     if (wallet_equal(&identity->wallet, &peer->wallet)) {

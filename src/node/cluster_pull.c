@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Asking: what the replica wants asked goes out. Digests that come back are dealt with in their closure,
- * pages in cluster_page.c. */
+/* Asking: what the replica wants asked goes out. Digests that come back are dealt with in their
+ * closure, pages in cluster_page.c. */
 #include <stdlib.h>
 
 #include "base/clock.h"

@@ -40,8 +40,8 @@ static bool is_member(const struct share *share, const struct auth_facts *facts,
     return verdict == AUTH_VERDICT_PERMITTED;
 }
 
-/* At the head, so that a member that was removed just now gets nothing; and at the confirmed block, so
- * that a reorganised chain cannot have let one in. */
+/* At the head, so that a member that was removed just now gets nothing; and at the confirmed block,
+ * so that a reorganised chain cannot have let one in. */
 static bool judge(struct share *share, const struct service_share_ask *ask,
                   struct envelope_public *receiver, struct service_share_answer *answer) {
     char reason[REGISTRY_REASON_BYTES];

@@ -32,8 +32,8 @@ struct share_stats {
 /* Gives *out, NULL on error with a sentence in *why; starts the thread. Connects to nobody.
  * BAD_CONFIG, NOMEM. */
 RC share_init(struct share **out, const struct share_cfg *cfg, struct status *why);
-/* Takes *share: lets the read under way end, stops the thread, frees, sets NULL. Requests still queued
- * are dropped. Accepts a closed one. */
+/* Takes *share: lets the read under way end, stops the thread, frees, sets NULL. Requests still
+ * queued are dropped. Accepts a closed one. */
 void share_close(struct share **share);
 
 /* Queues a request, copied. False when too many wait. Never blocks for chain or Odyn. */

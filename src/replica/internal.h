@@ -208,12 +208,13 @@ bool member_is_reachable(const struct replica *r, const struct member *m, uint64
 
 /* ---- boots.c ---- */
 
-/* A message of this incarnation has come, or somebody told of it. Returns whether it can be alive. */
+/* A message of this incarnation has come, or somebody told of it. Returns whether it can be
+ * alive. */
 bool boots_hear(struct boots *b, const uint8_t id[static STORE_WRITER_BYTES], uint64_t *turn);
 /* The same for what a member has heard of the others. */
 void boots_hear_all(struct replica *r, const struct replica_heard *heard, size_t heard_count);
-/* It has answered a request that was sent at `turn`, sent_ms. Returns whether it is another one than
- * before: what was known of the former is void. */
+/* It has answered a request that was sent at `turn`, sent_ms. Returns whether it is another one
+ * than before: what was known of the former is void. */
 bool boots_confirm(struct boots *b, const uint8_t id[static STORE_WRITER_BYTES], uint64_t turn,
                    uint64_t sent_ms);
 bool boots_is_retired(const struct boots *b, const uint8_t id[static STORE_WRITER_BYTES]);
@@ -237,7 +238,8 @@ void shown_clear(struct shown *shown);
 uint64_t member_all_unix_ms(const struct replica *r, const struct member *m);
 
 /* This boot of the member is over, or it has left: what it stamped later than we know may be on its
- * way through others, or come back with it. For a while it goes on to bound what is taken for known. */
+ * way through others, or come back with it. For a while it goes on to bound what is taken for
+ * known. */
 void note_bound(struct replica *r, const struct member *m, uint64_t now_ms);
 /* Whether our vector covers everything that anybody stamped up to hlc. */
 bool rest_covers(const struct store *s, uint64_t hlc);
@@ -251,8 +253,8 @@ bool was_left_behind(const struct store *s, const struct member *m,
 
 /* Decides whether the node has enough to serve. */
 void start_update(struct replica *r, uint64_t now_ms);
-/* From how many others in service a starting node must have all: N - W + 1 meet every set of W members
- * that acknowledged a write, this one aside. */
+/* From how many others in service a starting node must have all: N - W + 1 meet every set of W
+ * members that acknowledged a write, this one aside. */
 size_t start_needed_count(const struct replica *r);
 
 /* ---- newcomer.c ---- */
@@ -270,7 +272,8 @@ void newcomer_members_changed(struct replica *r);
 
 /* The task ended, and what was asked ahead with it. */
 void task_end(struct member *m);
-/* The task ended well; what was asked ahead of it takes its place, if it asked for what comes next. */
+/* The task ended well; what was asked ahead of it takes its place, if it asked for what comes
+ * next. */
 void task_advance(struct member *m);
 /* It ended badly: backs off, and keeps the sentence. */
 void task_fail(struct replica *r, struct member *m, const struct replica_now *now,

@@ -20,7 +20,8 @@ struct service_written {
     uint64_t at_ms;     /* Monotonic: when it was written. */
 };
 
-/* How long writes waited for acknowledgements: upper bounds in milliseconds; the last bucket has none. */
+/* How long writes waited for acknowledgements: upper bounds in milliseconds; the last bucket has
+ * none. */
 #define SERVICE_DURABILITY_BOUNDS(X) X(1) X(3) X(10) X(30) X(100) X(300) X(1000) X(3000) X(10000)
 #define SERVICE_DURABILITY_BUCKET_COUNT 10u
 extern const uint32_t service_durability_bounds_ms[SERVICE_DURABILITY_BUCKET_COUNT - 1];

@@ -30,9 +30,9 @@ void service_note_written(struct service_call *call, const struct store_stamp *s
 /* Whether the call's writes may be answered: ANSWERED; WAITS; or FAILED, when the wait is over. */
 enum service_outcome service_settle(struct service_worker *worker, struct service_call *call);
 
-/* One get, opened in place: service_plain gives the value. OK; AGAIN when `shown` is not covered; QUOTA
- * when it is longer than the query allows; NOT_FOUND with value->stamp; else *why is set, with
- * DENIED. */
+/* One get, opened in place: service_plain gives the value. OK; AGAIN when `shown` is not covered;
+ * QUOTA when it is longer than the query allows; NOT_FOUND with value->stamp; else *why is set,
+ * with DENIED. */
 RC service_get_one(struct service_worker *worker, struct service_call *call,
                    const struct service_kv_query *query, struct service_kv_value *value,
                    struct status *why);

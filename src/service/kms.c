@@ -121,8 +121,8 @@ static bool has_acks(const struct service_wait *wait, const struct store *store)
     return service_is_durable(run->kms->worker.shared->replica, &run->written, &ack_count);
 }
 
-/* A call that waited before it did anything: its caller is judged by what the registry says now, and
- * never does in one app what it asked for in another. False: the call has ended. */
+/* A call that waited before it did anything: its caller is judged by what the registry says now,
+ * and never does in one app what it asked for in another. False: the call has ended. */
 static bool may_go_on(const struct run *run) {
     if (!net_call_recheck(run->call)) {
         return false;
@@ -174,8 +174,8 @@ static uint64_t until_acknowledged(const struct run *run, uint64_t now_ms) {
     return now_ms + (left_ms > margin_ms ? left_ms - margin_ms : 0);
 }
 
-/* False: it does not wait, and the method must be called again; it will not wait for the same. A write
- * may wait twice: for what its caller showed, then for acknowledgements. */
+/* False: it does not wait, and the method must be called again; it will not wait for the same. A
+ * write may wait twice: for what its caller showed, then for acknowledgements. */
 static bool park(struct run *run, const struct service_call *call) {
     struct service_kms *kms = run->kms;
     uint64_t now_ms = uv_now(kms->cfg.loop);

@@ -10,8 +10,8 @@
 /* Calls of one worker that wait at once; further ones are answered at once, as if their wait were
  * over. */
 #define SERVICE_WAIT_COUNT_MAX 4096u
-/* A wait for acknowledgements ends so long before its call's deadline, so that the answer arrives: a
- * tenth of what is left, between these. */
+/* A wait for acknowledgements ends so long before its call's deadline, so that the answer arrives:
+ * a tenth of what is left, between these. */
 #define SERVICE_ANSWER_MARGIN_MIN_MS 20u
 #define SERVICE_ANSWER_MARGIN_MAX_MS 500u
 #define SERVICE_KEYS_PER_WORKER 256u
@@ -31,8 +31,8 @@ struct service_kms_cfg {
 RC service_kms_init(struct service_kms **out, const struct service_kms_cfg *cfg);
 /* Lends the service to register with the server. */
 ProtobufCService *service_kms_service(struct service_kms *kms);
-/* On the loop: calls use keys of this master secret (lent until close, or until another is set) from
- * now on. Keys derived before are wiped. */
+/* On the loop: calls use keys of this master secret (lent until close, or until another is set)
+ * from now on. Keys derived before are wiped. */
 void service_kms_set_master(struct service_kms *kms, const struct kdf_master *master);
 /* On the loop, or when it does not run any more: closes the timer. */
 void service_kms_stop(struct service_kms *kms);

@@ -9,7 +9,8 @@
 /* Up to this size the arena gives memory without a large allocation, so it is asked under the lock;
  * for more, the lock is left first. */
 #define COPY_UNDER_LOCK_MAX 2048u
-/* A value that changes its size between two looks, each time, is given its memory under the lock. */
+/* A value that changes its size between two looks, each time, is given its memory under the
+ * lock. */
 #define COPY_TRIES 3
 
 struct service_kv {

@@ -20,8 +20,9 @@ RC service_kv_init(struct service_kv **out, const struct store_cfg *cfg);
 /* Takes *kv: frees, sets NULL. Accepts a closed one. No other thread uses it any more. */
 void service_kv_close(struct service_kv **kv);
 
-/* A section of the caller's own: lends the store until service_kv_unlock. What belongs to the store,
- * as the replica does, is guarded by the same lock. Short: at most 64 records or 64 KiB at a time. */
+/* A section of the caller's own: lends the store until service_kv_unlock. What belongs to the
+ * store, as the replica does, is guarded by the same lock. Short: at most 64 records or 64 KiB at a
+ * time. */
 struct store *service_kv_lock(struct service_kv *kv);
 /* Ends it. changed: somebody may wait for what changed; listeners are told. */
 void service_kv_unlock(struct service_kv *kv, bool changed);
@@ -31,7 +32,8 @@ RC service_kv_put(struct service_kv *kv, const struct store_write *w, struct sto
 RC service_kv_delete(struct service_kv *kv, const struct store_write *w, struct store_written *out);
 
 /* What a caller shows of what it has done; each may be none. One stamp would not do for both: who
- * knows of the greatest may not have heard of the caller's own write, if that was made elsewhere. */
+ * knows of the greatest may not have heard of the caller's own write, if that was made
+ * elsewhere. */
 struct service_shown {
     struct store_stamp seen;  /* The greatest that it has seen. */
     struct store_stamp wrote; /* That of its own latest write. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What KmsService's methods do, without the transport: a request and its caller in, a response or an
- * error out. kms.h puts them behind the generated service. Each works on one worker's thread; what
- * workers share is in struct service_shared. */
+/* What KmsService's methods do, without the transport: a request and its caller in, a response or
+ * an error out. kms.h puts them behind the generated service. Each works on one worker's thread;
+ * what workers share is in struct service_shared. */
 #pragma once
 
 #include <novakms/v1/kms.pb-c.h>

@@ -174,8 +174,8 @@ static bool stamp_in(const Novakms__V1__Stamp *in, struct store_stamp *out) {
     return true;
 }
 
-/* What is wrong with a record makes the store refuse that record, and count it; the others of its page
- * are taken. A stamp that is none is one of the things it refuses. */
+/* What is wrong with a record makes the store refuse that record, and count it; the others of its
+ * page are taken. A stamp that is none is one of the things it refuses. */
 static void record_in(const Novakms__V1__PeerRecord *in, struct replica_record *out) {
     *out = (struct replica_record){ .remote = { .app_id = in->app_id,
                                                 .key = span_of(in->key),

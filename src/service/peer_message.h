@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* PeerService's messages and the replica room's structs, each into the other. What comes in is of a
- * peer and hostile: every size and count is checked here, and false comes with *why set, the code and a
- * sentence that names the field. What goes out is in the arena, or lends what it was given. Any
- * thread. */
+ * peer and hostile: every size and count is checked here, and false comes with *why set, the code
+ * and a sentence that names the field. What goes out is in the arena, or lends what it was given.
+ * Any thread. */
 #pragma once
 
 #include <novakms/v1/peer.pb-c.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* PeerService on one worker: what this node answers to the cluster's other members. Pulls that find
  * nothing wait (long poll); the master secret is sealed on another thread. Made by the controlling
- * thread before the worker runs; then everything is on the worker's loop, but for the store's signal.
+ * thread before the worker runs; then everything is on the worker's loop, but for the store's
+ * signal.
  *
  * It is answered while the node serves no client too: each method says itself what it needs. */
 #pragma once
@@ -54,8 +55,8 @@ struct service_peer_cfg {
     struct peer_limits limits;
     uint32_t page_bytes_max;
     bool needs_tls13; /* TLS 1.2 shows the peers' wallets on the wire. */
-    /* Takes in a request (copied), which is answered by service_peer_shared on this loop. False: there
-     * are too many. NULL: this node gives none. */
+    /* Takes in a request (copied), which is answered by service_peer_shared on this loop. False:
+     * there are too many. NULL: this node gives none. */
     bool (*share)(void *ctx, const struct service_share_ask *ask);
     /* A member was heard of: what is to be done next may have changed. May be NULL. */
     void (*heard)(void *ctx);

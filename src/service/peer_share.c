@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* FetchMasterSecret on the worker: checks and limits the request, and waits for the thread that knows
- * the secret, reads the registry and seals. */
+/* FetchMasterSecret on the worker: checks and limits the request, and waits for the thread that
+ * knows the secret, reads the registry and seals. */
 #include "service/peer_internal.h"
 
 static void leave(struct share_wait *wait) {

@@ -7,7 +7,7 @@
 
 /* The linker's --wrap: calls of malloc come to __wrap_malloc, and __real_malloc is malloc. */
 /* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp,readability-identifier-naming)
- */
+ * / */
 void *__real_malloc(size_t bytes);
 void *__real_calloc(size_t count, size_t bytes);
 void *__real_realloc(void *ptr, size_t bytes);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The chain: the registry's entries and KMSRegistry's hash by block, transactions, and what goes wrong
- * with all of them. */
+/* The chain: the registry's entries and KMSRegistry's hash by block, transactions, and what goes
+ * wrong with all of them. */
 #include "sim.h"
 
 static void note_confirmed(struct world *w) {
@@ -146,8 +146,8 @@ void chain_reorganise(struct world *w, uint32_t depth) {
             tx->is_lost = rng_once_in(&w->rng, 2);
         }
     }
-    /* The registry's and the administrator's transactions come again, in the new head; what nodes set
-     * is with their transactions. */
+    /* The registry's and the administrator's transactions come again, in the new head; what nodes
+     * set is with their transactions. */
     size_t kept = 0;
     for (size_t i = 0; i < c->change_count; i++) {
         struct chain_change change = c->changes[i];

@@ -76,9 +76,9 @@ void check_held(struct world *w, struct machine *m, uint64_t app_id, struct span
     TRACE(w, "n%u has write %d", m->idx, (int)(write - w->writes));
 }
 
-/* A dead record goes only when every member has it, or what is greater. Of those that are members for
- * so long that every node knows it, and in service; and not of one that began lately, unheard of: what
- * it has pulled came from those that knew as much (docs/replication.md, 2.8). */
+/* A dead record goes only when every member has it, or what is greater. Of those that are members
+ * for so long that every node knows it, and in service; and not of one that began lately, unheard
+ * of: what it has pulled came from those that knew as much (docs/replication.md, 2.8). */
 static void check_covered(struct world *w, const struct machine *m, unsigned cell,
                           const struct store_stamp *stamp) {
     if (w->now_ms - w->chain.members_changed_at_ms <= VIEW_MS || m->is_retired) {
@@ -128,8 +128,8 @@ static bool floor_tells(const struct world *w, const struct machine *m,
     return false;
 }
 
-/* What known covers is here, or was superseded and collected (docs/replication.md, invariant K); and
- * then the floor says so (R2). */
+/* What known covers is here, or was superseded and collected (docs/replication.md, invariant K);
+ * and then the floor says so (R2). */
 static void check_known(struct world *w, struct machine *m) {
     struct store_known_entry entries[KNOWN_COUNT_MAX];
     struct store_known_entry floor_entries[KNOWN_COUNT_MAX];

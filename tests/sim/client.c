@@ -2,10 +2,10 @@
 /* Clients that write, delete and read, wait for durability, go to another node when theirs does not
  * serve, and show what they have seen.
  *
- * A client shows two stamps: the greatest of all answers, which its next write must follow, and that of
- * its own latest write. A node waits until it covers both, a bounded time, before it reads and before
- * it writes; past it, it says that it may miss them. One stamp alone would not do: the greatest may
- * be another writer's, whose node has not heard of the client's own. */
+ * A client shows two stamps: the greatest of all answers, which its next write must follow, and
+ * that of its own latest write. A node waits until it covers both, a bounded time, before it reads
+ * and before it writes; past it, it says that it may miss them. One stamp alone would not do: the
+ * greatest may be another writer's, whose node has not heard of the client's own. */
 #include "sim.h"
 
 #define TRIES_MAX 12

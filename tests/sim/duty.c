@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What bootstrap asks for, and what a node makes of its decisions; node/driver.c and node/duties.c in
- * a process. */
+/* What bootstrap asks for, and what a node makes of its decisions; node/driver.c and node/duties.c
+ * in a process. */
 #include "sim.h"
 
 #define SNAPSHOT_MS 10000

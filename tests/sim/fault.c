@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What goes wrong, and the healing. Each seed draws the kinds it uses, so that some histories are full
- * of one kind. */
+/* What goes wrong, and the healing. Each seed draws the kinds it uses, so that some histories are
+ * full of one kind. */
 #include <stdio.h>
 
 #include "sim.h"
@@ -423,8 +423,8 @@ void fault_draw(struct world *w) {
     w->fault_kinds[place] = kinds[rng_below(&w->rng, KIND_COUNT)];
 }
 
-/* What takes longer than tombstones live: a member that is out and comes back, a hostile one that knows
- * what was deleted, a partition. */
+/* What takes longer than tombstones live: a member that is out and comes back, a hostile one that
+ * knows what was deleted, a partition. */
 static void tell_story(struct world *w) {
     static const enum tally stories[][3] = {
         { TALLY_FAULT_MEMBER_REMOVED, TALLY_FAULT_MEMBER_BACK, TALLY_FAULT_MEMBER_BACK },

@@ -69,8 +69,8 @@ static void move(struct world *w, struct message *page, struct store_remote *r) 
     world_count(w, TALLY_LIE_MOVED);
 }
 
-/* A write from long ago, with its true stamp, to a node that has known it. One that has just begun knows
- * nothing to hold against a member's word. */
+/* A write from long ago, with its true stamp, to a node that has known it. One that has just begun
+ * knows nothing to hold against a member's word. */
 static void replay(struct world *w, const struct machine *m, struct message *page) {
     if (w->write_count == 0 || page->record_count == PAGE_RECORD_COUNT_MAX) {
         return;

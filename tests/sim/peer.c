@@ -247,7 +247,8 @@ static void note_seen(const struct machine *m, struct message *page) {
     page->seen_rise_count = store_floor_rise_count(m->store);
 }
 
-/* Takes page. One section after the other; for as long as the node is let go of, anything may happen. */
+/* Takes page. One section after the other; for as long as the node is let go of, anything may
+ * happen. */
 static void read_on(struct world *w, struct machine *m, struct message *page) {
     while (read_section(w, m, page)) {
         uint32_t span_ms = pause_ms(w);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A whole cluster in one process, from one seed: the production store, replica, bootstrap and auth of
- * 2 to 9 nodes, with simulated time, network, chain and clients. What a node does with its parts here
- * stands for what node/ and service/ do with threads and sockets. */
+/* A whole cluster in one process, from one seed: the production store, replica, bootstrap and auth
+ * of 2 to 9 nodes, with simulated time, network, chain and clients. What a node does with its parts
+ * here stands for what node/ and service/ do with threads and sockets. */
 #pragma once
 
 #include "auth/view.h"

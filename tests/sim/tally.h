@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* name, text, in how many of 1,000 seeds it is expected at least; in less than a third of that, the run
- * has failed. 0: need not happen. */
+/* name, text, in how many of 1,000 seeds it is expected at least; in less than a third of that, the
+ * run has failed. 0: need not happen. */
 #define TALLY_MAP(X)                                                           \
     X(FAULT_LOSS, "fault: messages lost", 100)                                 \
     X(FAULT_DUPLICATE, "fault: messages duplicated", 100)                      \
@@ -128,5 +128,6 @@ struct tallies {
 /* Adds one seed's, or another process's. */
 void tally_add(struct tallies *sum, const struct tallies *part);
 void tally_print(const struct tallies *t, FILE *to);
-/* Names what has happened too seldom. Returns how many there are; 0 for less than a thousand seeds. */
+/* Names what has happened too seldom. Returns how many there are; 0 for less than a thousand
+ * seeds. */
 unsigned tally_missing(const struct tallies *t, FILE *to);

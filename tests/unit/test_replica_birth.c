@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Nodes that are born with their cluster: they serve at once, and when the founder must not vouch for
- * one. */
+/* Nodes that are born with their cluster: they serve at once, and when the founder must not vouch
+ * for one. */
 #include "replica_fixture.h"
 
 /* All begin, and the first makes the secret. */
@@ -140,8 +140,8 @@ static void test_members_join_before_the_first_newcomer(void **state) {
     cluster_close(&c);
 }
 
-/* As soon as those who were let in are enough for another, the founder is not asked any more who is in
- * service. */
+/* As soon as those who were let in are enough for another, the founder is not asked any more who is
+ * in service. */
 static void test_newcomers_are_bounded(void **state) {
     (void)state;
     struct cluster c;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a node may forget, that it must know its cluster's members lately for that, and what becomes of
- * one that was not among them. */
+/* What a node may forget, that it must know its cluster's members lately for that, and what becomes
+ * of one that was not among them. */
 #include "replica_fixture.h"
 
 #define AGE_MAX_MS 30000

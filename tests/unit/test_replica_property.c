@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Random histories of a few nodes that speak with each other through the replica room alone: requests
- * and answers are lost, repeated, late and out of order, nodes crash and start again, members leave
- * and come back with what they hold. REPLICA_SEED=n in the environment runs that seed alone. */
+/* Random histories of a few nodes that speak with each other through the replica room alone:
+ * requests and answers are lost, repeated, late and out of order, nodes crash and start again,
+ * members leave and come back with what they hold. REPLICA_SEED=n in the environment runs that seed
+ * alone. */
 #include "replica_fixture.h"
 #include "seeded.h"
 
@@ -344,7 +345,8 @@ static void crash_or_boot(size_t idx) {
     }
 }
 
-/* One leaves the registry, with all it holds, or comes back; in between it does not hear of that. */
+/* One leaves the registry, with all it holds, or comes back; in between it does not hear of
+ * that. */
 static void change_members(size_t idx) {
     size_t listed_count = 0;
     for (size_t i = 0; i < peer_count; i++) {

@@ -291,7 +291,8 @@ static void test_new_boot(void **state) {
     pull_copy(&late, &p.pull);
     (void)pull_serve(&p.pull, false);
     assert_int_equal(replica_acks(p.a.replica, &put.stamp), 1);
-    /* The new boot only asks: it may be a late message itself, but the acknowledgement is in doubt. */
+    /* The new boot only asks: it may be a late message itself, but the acknowledgement is in
+     * doubt. */
     node_close(&p.b);
     node_boot(&p.b, 1, 3);
     struct node *nodes[] = { &p.a, &p.b };
@@ -451,7 +452,8 @@ static struct section_row {
     { "its_rest_has_it_already", joins_a_rest, joins_a_floor, true },
 };
 
-/* The floor of a last page is the one of its end; otherwise it is not the last, and the next one is. */
+/* The floor of a last page is the one of its end; otherwise it is not the last, and the next one
+ * is. */
 static void test_sections(void **state) {
     const struct section_row *row = *state;
     struct pair p;

@@ -89,8 +89,8 @@ static void test_start_waits_for_whoever_answers(void **state) {
     cluster_close(&c);
 }
 
-/* A member that has begun again is pulled anew: its new boot may acknowledge without knowing of this
- * start. */
+/* A member that has begun again is pulled anew: its new boot may acknowledge without knowing of
+ * this start. */
 static void test_start_beside_a_new_boot(void **state) {
     (void)state;
     struct cluster c;

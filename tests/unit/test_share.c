@@ -201,7 +201,8 @@ static void test_each_request_reads_the_chain(void **state) {
     assert_int_equal(answer.sealed_len, 0);
 }
 
-/* An Odyn that has restarted has other keys: that is noticed, and the next envelope is under them. */
+/* An Odyn that has restarted has other keys: that is noticed, and the next envelope is under
+ * them. */
 static void test_odyn_is_another_one(void **state) {
     struct world *w = *state;
     (void)add_asker(w, ASKER);
