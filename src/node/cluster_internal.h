@@ -51,9 +51,9 @@ struct cluster {
     struct tls_config *tls;
     uint64_t members_at_ms; /* As of when the list is. */
     struct cluster_page
-        *pages; /* That came and are not done with; the first is being dealt with. */
-    size_t page_count;
-    bool is_merging; /* In the pool, which uses scratch, and keys under their mutex. */
+        *pages;        /* That came and are not done with; the first is being dealt with. */
+    size_t page_bytes; /* Of them all. */
+    bool is_merging;   /* In the pool, which uses scratch, and keys under their mutex. */
     pthread_mutex_t keys_mutex;
     struct service_keys *keys;
     uint8_t *scratch; /* Where records are opened to see that they do. */

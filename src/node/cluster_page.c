@@ -11,9 +11,9 @@
 #include "node/cluster_internal.h"
 
 #define MERGE_STEP_BYTES ((size_t)64 * 1024)
-/* Pages in memory. Two of each member may have been asked for, but many large ones at a time come only
- * from many members at once; what is too much is asked for again later. */
-#define PAGES_MAX 32u
+/* Of all pages that wait. At most two of each member do, and while the node starts they are of one member;
+ * what is too much is asked for again later. */
+#define PAGES_BYTES_MAX ((size_t)64 * 1024 * 1024)
 
 /* One page, with the memory of the message that it lends from. */
 struct cluster_page {
@@ -23,6 +23,7 @@ struct cluster_page {
     struct wallet wallet;           /* Of the member it came from, which may be gone. */
     struct replica_arrival arrival; /* Lends page.page. */
     struct arena arena;
+    size_t bytes; /* Of arena when it came. */
     const Novakms__V1__PullResponse *in;
     struct peer_page page;
     uv_work_t work;
@@ -31,7 +32,7 @@ struct cluster_page {
 static void page_free(struct cluster_page *p) {
     struct cluster *c = p->cluster;
     DL_DELETE(c->pages, p);
-    c->page_count--;
+    c->page_bytes -= p->bytes;
     arena_close(&p->arena);
     free(p);
 }
@@ -208,9 +209,9 @@ static void work_off(struct cluster *c) {
 
 void cluster_take_page(struct peer *peer, uint32_t ticket, const Novakms__V1__PullResponse *in) {
     struct cluster *c = peer->cluster;
-    struct cluster_page *p = c->page_count < PAGES_MAX ? calloc(1, sizeof(*p)) : NULL;
+    struct cluster_page *p = calloc(1, sizeof(*p));
     if (p == NULL) {
-        cluster_pull_failed(c, ticket, false, "too many pages came at once");
+        cluster_pull_failed(c, ticket, false, err_text(E_NOMEM));
         return;
     }
     p->cluster = c;
@@ -218,7 +219,13 @@ void cluster_take_page(struct peer *peer, uint32_t ticket, const Novakms__V1__Pu
     p->arrival = (struct replica_arrival){ ticket, &p->page.page };
     p->in = in;
     net_channel_keep_answer(peer->channel, &p->arena);
+    p->bytes = p->arena.used_bytes;
+    c->page_bytes += p->bytes;
     DL_APPEND(c->pages, p);
-    c->page_count++;
+    if (c->is_merging && c->page_bytes > PAGES_BYTES_MAX) {
+        cluster_pull_failed(c, ticket, false, "too many pages came at once");
+        page_free(p);
+        return;
+    }
     work_off(c);
 }
