@@ -413,7 +413,7 @@ static void test_keepalive(void **state) {
 }
 
 int main(void) {
-    struct CMUnitTest tests[64] = {
+    const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_call),           cmocka_unit_test(test_many_calls),
         cmocka_unit_test(test_one_write_per_turn), cmocka_unit_test(test_error_details),
         cmocka_unit_test(test_services),           cmocka_unit_test(test_largest_request),
@@ -424,6 +424,5 @@ int main(void) {
         cmocka_unit_test(test_call_in_closure),    cmocka_unit_test(test_ping_is_answered),
         cmocka_unit_test(test_keepalive),          cmocka_unit_test(test_kept_answer),
     };
-    size_t count = 17;
-    return _cmocka_run_group_tests("channel", tests, count, NULL, NULL);
+    return cmocka_run_group_tests_name("channel", tests, NULL, NULL);
 }
