@@ -532,7 +532,7 @@ int main(void) {
         cmocka_unit_test(test_cfg),
         cmocka_unit_test(test_urls),
     };
-    size_t count = 17;
+    size_t count = 16;
     TEST_ADD_ROWS(tests, count, test_lie, lie_rows);
     TEST_ADD_ROWS(tests, count, test_target, target_rows);
     ASSERT(count <= TEST_ROWS(tests));

@@ -524,7 +524,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_close_drops_what_is_queued, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_threads, setup, teardown),
     };
-    size_t count = 13;
+    size_t count = 14;
     TEST_ADD_ROWS(tests, count, test_cfg_row, cfg_rows);
     return _cmocka_run_group_tests("registry_service", tests, count, NULL, NULL);
 }

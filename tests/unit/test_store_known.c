@@ -440,7 +440,7 @@ int main(void) {
         cmocka_unit_test(test_collect_then_write),
         cmocka_unit_test(test_floor_rise_count),
     };
-    size_t count = 14;
+    size_t count = 15;
     TEST_ADD_ROWS(tests, count, test_join, join_rows);
     return _cmocka_run_group_tests("store_known", tests, count, NULL, NULL);
 }
