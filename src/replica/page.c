@@ -340,8 +340,10 @@ static bool join(struct replica *r, struct store *s, struct member *m,
     m->clean_ms = now->mono_ms;
     m->is_complete = true;
     m->has_admitted = page->newcomer;
-    m->has_partial = false;
-    vector_close(&m->partial);
+    if (!knows_nothing(s)) { /* Else they may be such as its sender has from a pass half done. */
+        m->has_partial = false;
+        vector_close(&m->partial);
+    }
     m->returned = (struct departed){ 0 };
     end_absence(r, m);
     return true;

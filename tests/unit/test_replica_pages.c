@@ -340,8 +340,42 @@ static void test_reset(void **state) {
     pair_close(&p);
 }
 
+/* b is in service and knows nothing, but holds a record of a pass that has not ended: a's vector is
+ * as empty after it has pulled b to the end, and the record may be older than what c has collected. */
+static void test_what_no_vector_covers(void **state) {
+    (void)state;
+    struct cluster nodes;
+    cluster_boot(&nodes, 3);
+    cluster_join(&nodes, 2);
+    struct node *b = &nodes.nodes[0];
+    struct node *c = &nodes.nodes[1];
+    struct node *a = &nodes.nodes[2];
+    const struct store_remote old = { .app_id = 1,
+                                      .key = span_str("k"),
+                                      .sealed = span_str("old"),
+                                      .stamp = fixture_stamp(NOW - 2000, 0, 66) };
+    struct store_merged merged;
+    assert_ok(store_merge(b->store, &old, world.unix_ms, &merged));
+    struct store_known_entry e = { { 66 }, HLC(NOW - 1000, 0) };
+    const struct store_known gone = { &e, 1, 0 };
+    assert_ok(store_join_floor(c->store, &gone, world.unix_ms));
+    assert_ok(store_join_known(c->store, &gone, world.unix_ms));
+    (void)node_next(b);
+    (void)node_next(c);
+    pull_round(&nodes, a, 1);
+    assert_value(a->store, "k", world.unix_ms, "old");
+    pass_ms(FIXTURE_WAIT_MS);
+    pull_round(&nodes, a, 2);
+    assert_int_equal(stats_of(a).dropped_page_count, 1);
+    pass_ms(FIXTURE_WAIT_MS);
+    pull_round(&nodes, a, 2);
+    assert_int_equal(stats_of(a).reset_count, 1);
+    assert_absent(a->store, "k", world.unix_ms);
+    cluster_close(&nodes);
+}
+
 int main(void) {
-    struct CMUnitTest tests[TEST_ROWS(drop_rows) + TEST_ROWS(refuse_rows) + 5];
+    struct CMUnitTest tests[TEST_ROWS(drop_rows) + TEST_ROWS(refuse_rows) + 6];
     size_t count = 0;
     TEST_ADD_ROWS(tests, count, test_drop, drop_rows);
     TEST_ADD_ROWS(tests, count, test_refused, refuse_rows);
@@ -350,5 +384,6 @@ int main(void) {
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_collected_between_steps);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_member_left_between_steps);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_reset);
+    tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_what_no_vector_covers);
     return cmocka_run_group_tests_name("replica_pages", tests, NULL, NULL);
 }
