@@ -104,7 +104,12 @@ RC head_take(struct head_anchor *anchor, const struct head *head, struct head_in
     if (as_of_ms > (int64_t)at.asked_mono_ms) {
         as_of_ms = (int64_t)at.asked_mono_ms;
     }
-    /* Before the clock's zero, by less than the stall: the clock has no such instant. */
-    *as_of_mono_ms = as_of_ms > 0 ? (uint64_t)as_of_ms : 0;
+    if (as_of_ms < 0) {
+        (void)snprintf(reason, REGISTRY_REASON_BYTES,
+                       "the newest block %llu is older than this machine's start",
+                       (unsigned long long)head->number);
+        return ERR(UNAVAILABLE);
+    }
+    *as_of_mono_ms = (uint64_t)as_of_ms;
     return OK;
 }

@@ -19,8 +19,9 @@
  *  - With growing timestamps the instants grow too, so newer answers are never taken for older.
  *
  * A head is unreadable when its instant, or its timestamp by the wall clock, is older than the
- * stall; when its number is further back than a reorganization may go; when it is in the future;
- * and when it contradicts what was seen of the same block. */
+ * stall; when its instant is before the monotonic clock's zero, which cannot be told; when its
+ * number is further back than a reorganization may go; when it is in the future; and when it
+ * contradicts what was seen of the same block. */
 #pragma once
 
 #include <stdbool.h>

@@ -96,7 +96,7 @@ void node_boot(struct world *w, struct machine *m) {
     m->boot++;
     m->booted_at_ms = w->now_ms;
     m->state_since_ms = w->now_ms;
-    m->mono_base_ms = 1000 + rng_below(&w->rng, 1000000);
+    m->mono_base_ms = 2 * HEAD_STALL_MS + rng_below(&w->rng, 1000000);
     m->is_serving = false;
     m->was_in_service = false;
     m->was_away = false;
