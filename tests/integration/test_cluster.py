@@ -70,8 +70,8 @@ def test_writes_reach_every_node(callers):
 def test_durability(callers):
     callers[0].call("Put", key=b"q", value=b"1", **QUORUM)
     assert [read(kms, b"q") for kms in callers].count(b"1") >= 2
-    callers[1].call("Put", key=b"q", value=b"2", **ONE_PEER)
-    stamp = callers[2].call("Delete", key=b"q", **QUORUM).stamp
+    put = callers[1].call("Put", key=b"q", value=b"2", **ONE_PEER).stamp
+    stamp = callers[2].call("Delete", key=b"q", seen=put, **QUORUM).stamp
     for kms in callers:
         with fails(NOT_FOUND):
             kms.call("Get", key=b"q", seen=stamp)
