@@ -143,6 +143,7 @@ static RC make_parts(struct node *node, struct registry **source) {
         .kv = node->kv,
         .replica = node->replica,
         .is_stopping = &node->is_stopping,
+        .readiness = &node->readiness,
         .master = node->cfg->is_on_chain ? NULL : &node->masters[0],
         .clock = &node->clock,
         .kms_app_id = config->kms_app_id,

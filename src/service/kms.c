@@ -25,6 +25,7 @@ struct run {
     bool may_miss;
     bool is_over;
     uint64_t app_id; /* When it began to wait. */
+    bool is_write;
     struct service_shown shown;
     struct service_written written;
 };
@@ -122,17 +123,21 @@ static bool has_acks(const struct service_wait *wait, const struct store *store)
 }
 
 /* A call that waited before it did anything: its caller is judged by what the registry says now,
- * and never does in one app what it asked for in another. False: the call has ended. */
+ * and never does in one app what it asked for in another. Nothing is written any more by a node
+ * that hands over: the members may have fetched all already. False: the call has ended. */
 static bool may_go_on(const struct run *run) {
     if (!net_call_recheck(run->call)) {
         return false;
     }
     const struct service_caller *caller = net_call_context(run->call);
-    if (caller->app_id == run->app_id) {
+    struct status why;
+    if (caller->app_id != run->app_id) {
+        status_set(&why, STATUS_ABORTED, "the wallet's app changed during the call; try again");
+    } else if (run->is_write && !service_readiness_admits(run->kms->worker.shared->readiness)) {
+        status_set(&why, STATUS_UNAVAILABLE, "the node is stopping");
+    } else {
         return true;
     }
-    struct status why;
-    status_set(&why, STATUS_ABORTED, "the wallet's app changed during the call; try again");
     net_call_fail(run->call, &why, NULL);
     return false;
 }
@@ -195,6 +200,7 @@ static bool park(struct run *run, const struct service_call *call) {
     }
     *parked = *run;
     parked->app_id = call->caller->app_id;
+    parked->is_write = call->is_write;
     parked->shown = call->shown;
     parked->wait = (struct service_wait){
         .call = run->call,

@@ -27,8 +27,9 @@
 /* Set up before the workers start, unchanged while they run. */
 struct service_shared {
     struct service_kv *kv;
-    struct replica *replica;         /* Guarded by kv's lock. */
-    atomic_bool *is_stopping;        /* Long polls end at once. */
+    struct replica *replica;                   /* Guarded by kv's lock. */
+    atomic_bool *is_stopping;                  /* Long polls end at once. */
+    const struct service_readiness *readiness; /* Whether a write that has waited may be made. */
     const struct kdf_master *master; /* What workers begin with; NULL: service_kms_set_master. */
     const struct service_clock *clock;
     uint64_t kms_app_id;

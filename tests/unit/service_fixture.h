@@ -15,6 +15,7 @@ struct fixture {
     struct service_clock clock;
     struct replica *replica; /* Without other members, or with fixture_set_members. */
     atomic_bool is_stopping;
+    struct service_readiness readiness;
     struct service_durability_stats durability_stats;
     struct service_shared shared;
     struct service_worker worker;
@@ -92,6 +93,9 @@ static inline void fixture_open_replica(struct fixture *f) {
     assert_ok(replica_init(&f->replica, &cfg));
     f->shared.replica = f->replica;
     f->shared.is_stopping = &f->is_stopping;
+    service_readiness_init(&f->readiness);
+    (void)service_readiness_set(&f->readiness, SERVICE_GATE_STARTING, NULL);
+    f->shared.readiness = &f->readiness;
     f->shared.durability_stats = &f->durability_stats;
     replica_set_secret(f->replica, f->master.hash, true);
     fixture_set_members(f, 0);
@@ -152,6 +156,7 @@ static inline void fixture_close(struct fixture *f) {
     service_keys_close(&f->worker.keys);
     service_keys_close(&f->worker.keys);
     replica_close(&f->replica);
+    service_readiness_close(&f->readiness);
     service_kv_close(&f->shared.kv);
     service_kv_close(&f->shared.kv);
     kdf_master_close(&f->master);

@@ -530,6 +530,29 @@ static void test_waiting_put_is_checked_again(void **state) {
     close_worker(&w);
 }
 
+/* The members may have fetched all already: what is written then would end with the node. A read
+ * may still be answered. */
+static void test_waiting_put_is_not_made_while_handing_over(void **state) {
+    (void)state;
+    struct worker w;
+    struct roaming_put p;
+    struct net_call read;
+    Novakms__V1__GetRequest in;
+    open_roaming(&w, 60000);
+    start_roaming_put(&w, &p, 120000, LOCAL);
+    start_get(&w, &read, &in, stranger, OWN_HLC);
+    service_readiness_hand_over(&w.f.readiness);
+    learn(&w);
+    w.posted(w.posted_arg);
+    assert_int_equal(p.call.failed_count, 1);
+    assert_int_equal(p.call.why.code, STATUS_UNAVAILABLE);
+    assert_false(p.call.is_executed);
+    assert_false(holds_k(&w));
+    assert_int_equal(read.failed_count, 1);
+    assert_int_equal(read.why.code, STATUS_NOT_FOUND);
+    close_worker(&w);
+}
+
 /* One that ends while it waits is not made. */
 static void test_ended_put_is_not_made(void **state) {
     (void)state;
@@ -560,6 +583,7 @@ int main(void) {
         cmocka_unit_test(test_no_wait_but_for_acknowledgements),
         cmocka_unit_test(test_failure_says_may_miss),
         cmocka_unit_test(test_waiting_put_is_checked_again),
+        cmocka_unit_test(test_waiting_put_is_not_made_while_handing_over),
         cmocka_unit_test(test_ended_put_is_not_made),
     };
     return cmocka_run_group_tests_name("service_kms", tests, NULL, NULL);
