@@ -54,8 +54,12 @@ static void log_fault(const struct run *run, const struct service_call *call) {
     }
 }
 
-static void fail(const struct run *run, const struct service_call *call) {
+static void fail(const struct run *run, struct service_call *call) {
     log_fault(run, call);
+    if (call->written.count > 0 && call->why.code == STATUS_UNAVAILABLE) {
+        call->why.code = STATUS_UNKNOWN; /* The other says that nothing was done. */
+        call->stamp = call->written.stamp;
+    }
     struct net_error_details details = { .may_miss = run->may_miss };
     if (!store_stamp_is_none(&call->stamp)) {
         details.has_stamp = true;

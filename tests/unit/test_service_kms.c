@@ -553,6 +553,31 @@ static void test_waiting_put_is_not_made_while_handing_over(void **state) {
     close_worker(&w);
 }
 
+/* Memory may be out before the write or after it. UNAVAILABLE says that nothing was done. */
+static void test_put_without_memory_says_what_was_done(void **state) {
+    (void)state;
+    unsigned unavailable_count = 0;
+    unsigned unknown_count = 0;
+    for (size_t spare_bytes = 0; spare_bytes < 256; spare_bytes += 16) {
+        struct worker w;
+        struct net_call call;
+        Novakms__V1__PutRequest in = NOVAKMS__V1__PUT_REQUEST__INIT;
+        open_worker(&w, 1000);
+        in.key = fixture_text("k");
+        in.value = fixture_text("v");
+        w.f.arena.bytes_max = w.f.arena.used_bytes + spare_bytes;
+        begin_put(&w, &call, &in, 1000);
+        assert_int_equal(call.answered_count + call.failed_count, 1);
+        assert_int_equal(holds_k(&w), call.why.code != STATUS_UNAVAILABLE);
+        assert_int_equal(call.details.has_stamp, call.why.code == STATUS_UNKNOWN);
+        unavailable_count += call.why.code == STATUS_UNAVAILABLE;
+        unknown_count += call.why.code == STATUS_UNKNOWN;
+        close_worker(&w);
+    }
+    assert_true(unavailable_count > 0);
+    assert_true(unknown_count > 0);
+}
+
 /* One that ends while it waits is not made. */
 static void test_ended_put_is_not_made(void **state) {
     (void)state;
@@ -584,6 +609,7 @@ int main(void) {
         cmocka_unit_test(test_failure_says_may_miss),
         cmocka_unit_test(test_waiting_put_is_checked_again),
         cmocka_unit_test(test_waiting_put_is_not_made_while_handing_over),
+        cmocka_unit_test(test_put_without_memory_says_what_was_done),
         cmocka_unit_test(test_ended_put_is_not_made),
     };
     return cmocka_run_group_tests_name("service_kms", tests, NULL, NULL);
