@@ -166,21 +166,22 @@ static uint64_t left_ms_of(const struct run *run, uint64_t now_ms) {
     return deadline_at_ms > now_ms ? deadline_at_ms - now_ms : 0;
 }
 
-/* The wait for what the caller showed. A write keeps half of its time for being made and
- * acknowledged: it must not fail for what it can go without. */
-static uint64_t until_known(const struct run *run, bool is_write, uint64_t now_ms) {
-    uint64_t wait_ms = run->kms->worker.shared->read_wait_ms;
-    uint64_t half_ms = left_ms_of(run, now_ms) / 2;
-    return now_ms + (is_write && half_ms < wait_ms ? half_ms : wait_ms);
-}
-
-/* The wait for acknowledgements is over before its call is: the answer must arrive in time. */
-static uint64_t until_acknowledged(const struct run *run, uint64_t now_ms) {
+/* A wait is over before its call is: the answer must arrive in time. */
+static uint64_t until_answer(const struct run *run, uint64_t now_ms) {
     uint64_t left_ms = left_ms_of(run, now_ms);
     uint64_t margin_ms = left_ms / 10;
     margin_ms = margin_ms < SERVICE_ANSWER_MARGIN_MIN_MS ? SERVICE_ANSWER_MARGIN_MIN_MS : margin_ms;
     margin_ms = margin_ms > SERVICE_ANSWER_MARGIN_MAX_MS ? SERVICE_ANSWER_MARGIN_MAX_MS : margin_ms;
     return now_ms + (left_ms > margin_ms ? left_ms - margin_ms : 0);
+}
+
+/* The wait for what the caller showed: a call must not fail for what it can go without, or its
+ * caller would never be told to forget it. A write keeps half of its time for being made and
+ * acknowledged. */
+static uint64_t until_known(const struct run *run, bool is_write, uint64_t now_ms) {
+    uint64_t until_ms = now_ms + run->kms->worker.shared->read_wait_ms;
+    uint64_t last_ms = is_write ? now_ms + left_ms_of(run, now_ms) / 2 : until_answer(run, now_ms);
+    return until_ms < last_ms ? until_ms : last_ms;
 }
 
 /* False: it does not wait, and the method must be called again; it will not wait for the same. A
@@ -192,7 +193,7 @@ static bool park(struct run *run, const struct service_call *call) {
     run->written = call->written;
     run->written.at_ms = now_ms;
     uint64_t until_ms =
-        is_written ? until_acknowledged(run, now_ms) : until_known(run, call->is_write, now_ms);
+        is_written ? until_answer(run, now_ms) : until_known(run, call->is_write, now_ms);
     struct run *parked = NULL;
     if (until_ms > now_ms && service_waits_has_room(&kms->waits)) {
         parked = arena_take(net_call_arena(run->call), sizeof(*parked));

@@ -10,8 +10,8 @@
 /* Calls of one worker that wait at once; further ones are answered at once, as if their wait were
  * over. */
 #define SERVICE_WAIT_COUNT_MAX 4096u
-/* A wait for acknowledgements ends so long before its call's deadline, so that the answer arrives:
- * a tenth of what is left, between these. */
+/* A wait ends so long before its call's deadline, so that the answer arrives: a tenth of what is
+ * left, between these. */
 #define SERVICE_ANSWER_MARGIN_MIN_MS 20u
 #define SERVICE_ANSWER_MARGIN_MAX_MS 500u
 #define SERVICE_KEYS_PER_WORKER 256u

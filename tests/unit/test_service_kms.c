@@ -116,20 +116,28 @@ static void got_cb(const Novakms__V1__GetResponse *out, void *closure_data) {
 }
 
 /* Reads key "k" with a stamp of `writer` at the present. */
-static void start_get(struct worker *w, struct net_call *call, Novakms__V1__GetRequest *in,
-                      const uint8_t *writer, uint64_t hlc) {
-    memset(call, 0, sizeof(*call));
-    call->f = &w->f;
-    call->loop = &w->loop;
+static void start_get_within(struct worker *w, struct net_call *call, Novakms__V1__GetRequest *in,
+                             const struct store_stamp *stamp, uint64_t timeout_ms) {
+    *call = (struct net_call){ .f = &w->f, .loop = &w->loop, .timeout_ms = timeout_ms };
     Novakms__V1__Stamp *seen = arena_take(&w->f.arena, sizeof(*seen));
     assert_non_null(seen);
     novakms__v1__stamp__init(seen);
-    seen->hlc = hlc;
+    seen->hlc = stamp->hlc;
+    uint8_t *writer = arena_take(&w->f.arena, STORE_WRITER_BYTES);
+    assert_non_null(writer);
+    memcpy(writer, stamp->writer, STORE_WRITER_BYTES);
     seen->writer = fixture_bytes(writer, STORE_WRITER_BYTES);
     novakms__v1__get_request__init(in);
     in->key = fixture_text("k");
-    in->seen = hlc == 0 ? NULL : seen;
+    in->seen = stamp->hlc == 0 ? NULL : seen;
     novakms__v1__kms_service__get(service_kms_service(w->kms), in, got_cb, call);
+}
+
+static void start_get(struct worker *w, struct net_call *call, Novakms__V1__GetRequest *in,
+                      const uint8_t *writer, uint64_t hlc) {
+    struct store_stamp stamp = { .hlc = hlc };
+    memcpy(stamp.writer, writer, sizeof(stamp.writer));
+    start_get_within(w, call, in, &stamp, 300000);
 }
 
 static const uint8_t stranger[STORE_WRITER_BYTES] = { 0xbb, 2 };
@@ -248,6 +256,29 @@ static void test_no_waiting_configured(void **state) {
     struct net_call call;
     Novakms__V1__GetRequest in;
     start_get(&w, &call, &in, stranger, FIXTURE_NOW_MS << 16);
+    assert_int_equal(call.failed_count, 1);
+    assert_true(call.details.may_miss);
+    close_worker(&w);
+}
+
+/* The wait ends in time for the answer: a caller that was never answered would show the same again
+ * with each call. */
+static void test_wait_ends_before_the_deadline(void **state) {
+    (void)state;
+    struct worker w;
+    open_worker(&w, 60000);
+    struct store_stamp stamp = { .hlc = FIXTURE_NOW_MS << 16 };
+    memcpy(stamp.writer, stranger, sizeof(stamp.writer));
+    struct net_call call;
+    Novakms__V1__GetRequest in;
+    start_get_within(&w, &call, &in, &stamp, SERVICE_ANSWER_MARGIN_MIN_MS + 1);
+    assert_int_equal(call.failed_count, 0);
+    while (call.failed_count == 0) {
+        (void)uv_run(&w.loop, UV_RUN_NOWAIT);
+    }
+    assert_int_equal(call.why.code, STATUS_NOT_FOUND);
+    assert_true(call.details.may_miss);
+    start_get_within(&w, &call, &in, &stamp, SERVICE_ANSWER_MARGIN_MIN_MS); /* No time to wait. */
     assert_int_equal(call.failed_count, 1);
     assert_true(call.details.may_miss);
     close_worker(&w);
@@ -601,6 +632,7 @@ int main(void) {
         cmocka_unit_test(test_wait_ends_when_the_write_is_known),
         cmocka_unit_test(test_ended_calls_are_forgotten),
         cmocka_unit_test(test_no_waiting_configured),
+        cmocka_unit_test(test_wait_ends_before_the_deadline),
         cmocka_unit_test(test_waiting_is_bounded),
         cmocka_unit_test(test_put_waits_for_its_callers_write),
         cmocka_unit_test(test_put_goes_on_without_its_callers_write),
