@@ -134,6 +134,15 @@ static struct novakms_result *read_answer(struct client_call *call,
     return result;
 }
 
+/* Two of a node's own answers say so too: UNKNOWN that the write was made, DEADLINE_EXCEEDED that it
+ * was made or its call ran out of time first. */
+static bool is_maybe_executed(const struct net_outcome *outcome) {
+    enum status_code code = outcome->status.code;
+    return outcome->executed == NET_MAYBE_EXECUTED ||
+           (outcome->executed == NET_ANSWERED &&
+            (code == STATUS_UNKNOWN || code == STATUS_DEADLINE_EXCEEDED));
+}
+
 static struct novakms_result *read_failure(struct client_call *call,
                                            const struct net_outcome *outcome) {
     struct novakms_result *result = failed_result(&outcome->status);
@@ -152,7 +161,7 @@ static struct novakms_result *read_failure(struct client_call *call,
     result->retry_after_ms = outcome->retry_after_ms;
     result->may_miss = outcome->may_miss;
     result->stamp = stamp;
-    result->maybe_executed = outcome->executed == NET_MAYBE_EXECUTED && !call->op->is_read;
+    result->maybe_executed = !call->op->is_read && is_maybe_executed(outcome);
     return result;
 }
 

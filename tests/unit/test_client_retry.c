@@ -47,6 +47,28 @@ static void test_write_is_not_repeated_after_a_loss(void **state) {
     close_world(w);
 }
 
+static void left_service(const struct scripted_request *r) {
+    scripted_fail(r, STATUS_UNKNOWN, "the node is out of service", NULL);
+}
+
+/* The node says that it made the write. */
+static void test_write_is_not_repeated_after_unknown(void **state) {
+    (void)state;
+    struct world *w = open_world(2);
+    w->answer = left_service;
+    assert_true(put(w) > 0);
+    struct novakms_result *r = wait_result(w);
+    assert_result(r, NOVAKMS_UNKNOWN);
+    assert_true(r->maybe_executed);
+    assert_int_equal(w->servers[1].accept_count, 0);
+    novakms_free(&r);
+    r = get_key(w);
+    assert_result(r, NOVAKMS_UNKNOWN);
+    assert_false(r->maybe_executed);
+    novakms_free(&r);
+    close_world(w);
+}
+
 static void test_tries_are_bounded(void **state) {
     (void)state;
     struct world *w = open_world(1);
@@ -412,6 +434,7 @@ int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_read_is_repeated_after_a_loss),
         cmocka_unit_test(test_write_is_not_repeated_after_a_loss),
+        cmocka_unit_test(test_write_is_not_repeated_after_unknown),
         cmocka_unit_test(test_tries_are_bounded),
         cmocka_unit_test(test_write_is_repeated_after_a_goaway),
         cmocka_unit_test(test_untrusted_server_gets_nothing),

@@ -187,6 +187,7 @@ static void test_writes_raise_wrote(void **state) {
     assert_true(put(w) > 0);
     r = wait_result(w);
     assert_result(r, NOVAKMS_DEADLINE_EXCEEDED);
+    assert_true(r->maybe_executed);
     novakms_free(&r);
     assert_int_equal(w->client->wrote.hlc, 50);
     close_world(w);
