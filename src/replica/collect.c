@@ -26,6 +26,10 @@ bool rest_covers(const struct store *s, uint64_t hlc) {
     return store_covers(s, &stamp);
 }
 
+bool knows_nothing(const struct store *s) {
+    return store_known_count(s) == 0 && !rest_covers(s, 1);
+}
+
 bool was_left_behind(const struct store *s, const struct member *m,
                      const uint8_t boot[static STORE_WRITER_BYTES],
                      const struct store_known *known) {

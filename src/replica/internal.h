@@ -243,6 +243,8 @@ uint64_t member_all_unix_ms(const struct replica *r, const struct member *m);
 void note_bound(struct replica *r, const struct member *m, uint64_t now_ms);
 /* Whether our vector covers everything that anybody stamped up to hlc. */
 bool rest_covers(const struct store *s, uint64_t hlc);
+/* Whether our vector is empty. */
+bool knows_nothing(const struct store *s);
 /* R5: whether this boot of the member, which knows that, had left, and what it wrote may since have
  * come to count as known without being here: it must drop its state. */
 bool was_left_behind(const struct store *s, const struct member *m,

@@ -91,7 +91,7 @@ static const char *page_fault(const struct replica *r, const struct store *s,
  * has. */
 static bool has_missed(struct replica *r, const struct store *s, const struct member *m,
                        const struct replica_page *page) {
-    if (!m->task.has_known) {
+    if (!m->task.has_known && !m->task.is_repair) {
         r->was_away = false; /* It came back with nothing. */
     }
     return r->was_away && page->known.rest_hlc > 0 && !rest_covers(s, page->known.rest_hlc);
@@ -106,10 +106,6 @@ static void end_absence(struct replica *r, struct member *m) {
     r->was_away = r->was_away && !is_over;
 }
 
-static bool knows_nothing(const struct store *s) {
-    return store_known_count(s) == 0 && !rest_covers(s, 1);
-}
-
 static bool covers_floor(const struct store *s, const struct store_known *floor) {
     bool covers = rest_covers(s, floor->rest_hlc);
     for (size_t i = 0; i < floor->count && covers; i++) {
@@ -120,7 +116,7 @@ static bool covers_floor(const struct store *s, const struct store_known *floor)
     return covers;
 }
 
-/* Whether whoever sent records here in a pass that has not ended knew of all that the floor
+/* Whether the others that sent records here in a pass that has not ended knew of all that the floor
  * tells. */
 static bool partials_cover(const struct replica *r, const struct member *from,
                            const struct vector *floor) {
@@ -129,6 +125,25 @@ static bool partials_cover(const struct replica *r, const struct member *from,
         const struct member *m = &r->members[i];
         covers = m == from || !m->has_partial ||
                  (m->partial != NULL && vector_covers(m->partial, floor));
+    }
+    return covers;
+}
+
+/* Whether the page's sender knew it too when it sent the first of the records that are here: while
+ * this node was out of the registry, it may have collected what it had not given yet. What its
+ * vector does not cover now, ours will not cover either. */
+static bool partial_covers(const struct member *from, const struct replica_page *page) {
+    const struct vector *then = from->partial;
+    if (!from->has_partial || then == NULL) {
+        return !from->has_partial;
+    }
+    const struct store_known *floor = &page->floor;
+    bool covers = then->rest_hlc >= floor->rest_hlc || page->known.rest_hlc < floor->rest_hlc;
+    for (size_t i = 0; i < floor->count && covers; i++) {
+        struct store_stamp stamp = { .hlc = floor->entries[i].hlc };
+        memcpy(stamp.writer, floor->entries[i].writer, sizeof(stamp.writer));
+        covers = vector_hlc(then, stamp.writer) >= stamp.hlc ||
+                 !store_known_covers(&page->known, &stamp);
     }
     return covers;
 }
@@ -146,7 +161,7 @@ static bool may_join_floor(const struct replica *r, const struct store *s, const
     }
     AUTO(vector_close) struct vector *floor = NULL;
     struct rc rc = vector_init(&floor, &page->floor);
-    return rc.err == E_OK && partials_cover(r, m, floor);
+    return rc.err == E_OK && partial_covers(m, page) && partials_cover(r, m, floor);
 }
 
 /* The member answered: it is the one alive. */

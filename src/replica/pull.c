@@ -187,7 +187,7 @@ RC replica_pull_request(struct replica *r, const struct store *s, const struct r
     if (!t->is_repair) {
         TRY(store_known_copy(s, ask->entries, ask->entry_count_max, &out->known));
     }
-    if (r->is_mixed && out->known.count == 0 && out->known.rest_hlc == 0) {
+    if (r->is_mixed && knows_nothing(s)) {
         out->known.rest_hlc = 1; /* Not empty, and true: nothing was ever stamped so low. */
     }
     t->was_asked = true;

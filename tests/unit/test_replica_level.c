@@ -24,6 +24,7 @@ static void cluster_open(struct cluster *c, size_t count) {
 
 static bool compares; /* Whether a node whose digest is asked for answers. */
 static uint64_t lie;  /* Added to the sum it gives. */
+static unsigned down; /* Those that do not answer. */
 
 static void answer_digest(struct cluster *c, struct node *n, size_t to, uint32_t ticket) {
     struct node *other = &c->nodes[to];
@@ -61,6 +62,10 @@ static size_t work(struct cluster *c, struct node *n) {
             continue;
         }
         pull_send(&pull, n, &c->nodes[to], todo.ticket);
+        if ((down >> to & 1) != 0) {
+            node_pull_failed(n, todo.ticket, "it does not answer");
+            continue;
+        }
         assert_true(pull_serve(&pull, true));
         pull_deliver(&pull, 99);
     }
@@ -172,6 +177,74 @@ static void test_repair_revives_nothing(void **state) {
     assert_int_equal(stats_of(n).digest_mismatch_count, 1);
     assert_int_equal(stats_of(n).repair_count, 1);
     assert_absent(n->store, "b", world.unix_ms);
+    cluster_close(&c);
+}
+
+/* A page that came too early made this node doubt what is here; it has learnt better since. Its
+ * repair shows an empty vector, and is no reason to have it drop its state. */
+static void test_repair_after_doubt(void **state) {
+    (void)state;
+    static struct pull p;
+    struct cluster c;
+    cluster_open(&c, 2);
+    compares = true;
+    struct node *n = &c.nodes[0];
+    struct node *other = &c.nodes[1];
+    struct store_known_entry entry = { { 66 }, HLC(NOW - 1000, 0) };
+    const struct store_known gone = { &entry, 1, 0 };
+    assert_ok(store_join_known(other->store, &gone, world.unix_ms));
+    assert_ok(store_join_floor(other->store, &gone, world.unix_ms));
+    (void)node_next(other);
+    pull_next(&p, n, other);
+    assert_true(pull_serve(&p, true));
+    entry.hlc--;
+    assert_ok(store_join_known(n->store, &gone, world.unix_ms));
+    pull_deliver(&p, 0);
+    assert_int_equal(p.verdict, REPLICA_DROP);
+    entry.hlc++;
+    assert_ok(store_join_known(n->store, &gone, world.unix_ms));
+    pass_ms(6000);
+    work_all(&c);
+    lie = 5;
+    pass_ms(60000);
+    assert_int_equal(work(&c, n), 1);
+    lie = 0;
+    assert_int_equal(stats_of(n).repair_count, 1);
+    assert_int_equal(stats_of(n).reset_count, 0);
+    cluster_close(&c);
+}
+
+/* A repair's empty vector does not mean that this node, which was out of the registry, came back
+ * with nothing: a member that was not asked yet may still say that it must drop what it has. */
+static void test_repair_after_absence(void **state) {
+    (void)state;
+    struct cluster c;
+    cluster_open(&c, 3);
+    compares = true;
+    struct node *n = &c.nodes[0];
+    struct node *third = &c.nodes[2];
+    (void)fixture_put(c.nodes[1].store, "b", "2", 0, world.unix_ms);
+    work_all(&c);
+    node_list(n, &c.listed[1], 2);
+    node_list(n, c.listed, 3);
+    pass_ms(RETENTION_MS + SKEW_MS);
+    assert_ok(
+        store_compact_known(third->store, HLC(world.unix_ms - RETENTION_MS, 0), world.unix_ms));
+    down = 1 << 2;
+    (void)work(&c, n);
+    pass_ms(FIXTURE_START_WAIT_MS);
+    (void)work(&c, n);
+    assert_true(is_in_service(n));
+    lie = 5;
+    pass_ms(60000);
+    (void)work(&c, n);
+    lie = 0;
+    assert_int_equal(stats_of(n).repair_count, 1);
+    assert_int_equal(stats_of(n).reset_count, 0);
+    down = 0;
+    pass_ms(6000);
+    (void)work(&c, n);
+    assert_int_equal(stats_of(n).reset_count, 1);
     cluster_close(&c);
 }
 
@@ -317,11 +390,16 @@ static void test_drained(void **state) {
 }
 
 int main(void) {
-    struct CMUnitTest tests[TEST_ROWS(level_rows) + 8];
+    struct CMUnitTest tests[TEST_ROWS(level_rows) + 9];
     const struct CMUnitTest single[] = {
-        cmocka_unit_test(test_equal_digests), cmocka_unit_test(test_incomparable_digests),
-        cmocka_unit_test(test_repair),        cmocka_unit_test(test_repair_revives_nothing),
-        cmocka_unit_test(test_collect),       cmocka_unit_test(test_collect_blocked_by_a_new_boot),
+        cmocka_unit_test(test_equal_digests),
+        cmocka_unit_test(test_incomparable_digests),
+        cmocka_unit_test(test_repair),
+        cmocka_unit_test(test_repair_revives_nothing),
+        cmocka_unit_test(test_repair_after_doubt),
+        cmocka_unit_test(test_repair_after_absence),
+        cmocka_unit_test(test_collect),
+        cmocka_unit_test(test_collect_blocked_by_a_new_boot),
         cmocka_unit_test(test_drained),
     };
     size_t count = 0;

@@ -374,8 +374,50 @@ static void test_what_no_vector_covers(void **state) {
     cluster_close(&nodes);
 }
 
+/* a is half through b's log when b does not list it any more. Meanwhile k1 is deleted there, and
+ * the tombstone collected: nothing is left in b's log that would tell a, which shows an empty
+ * vector. */
+static void test_collected_while_away(void **state) {
+    (void)state;
+    struct cluster nodes;
+    cluster_boot(&nodes, 2);
+    cluster_join(&nodes, 1);
+    struct node *b = &nodes.nodes[0];
+    struct node *a = &nodes.nodes[1];
+    for (char i = '1'; i <= '6'; i++) {
+        const char key[] = { 'k', i, '\0' };
+        (void)fixture_put(b->store, key, "v", 0, world.unix_ms);
+    }
+    (void)node_next(b);
+    struct pull p;
+    pull_next(&p, a, b);
+    assert_true(pull_serve(&p, true));
+    pull_deliver(&p, 99);
+    assert_true(p.page.more);
+    assert_value(a->store, "k1", world.unix_ms, "v");
+    node_list(b, nodes.listed, 1);
+    (void)fixture_delete(b->store, "k1", world.unix_ms);
+    pass_ms(RETENTION_MS + SKEW_MS);
+    assert_int_equal(node_collect(b).removed_count, 1);
+    node_list(b, nodes.listed, 2);
+    pull_next(&p, a, b);
+    assert_true(pull_serve(&p, true));
+    pull_deliver(&p, 99);
+    assert_int_equal(p.verdict, REPLICA_DROP);
+    pass_ms(FIXTURE_WAIT_MS);
+    pull_next(&p, a, b);
+    assert_true(pull_serve(&p, true));
+    pull_deliver(&p, 99);
+    assert_int_equal(p.verdict, REPLICA_RESET);
+    pull_round(&nodes, a, 1);
+    assert_absent(a->store, "k1", world.unix_ms);
+    assert_value(a->store, "k6", world.unix_ms, "v");
+    assert_true(is_in_service(a));
+    cluster_close(&nodes);
+}
+
 int main(void) {
-    struct CMUnitTest tests[TEST_ROWS(drop_rows) + TEST_ROWS(refuse_rows) + 6];
+    struct CMUnitTest tests[TEST_ROWS(drop_rows) + TEST_ROWS(refuse_rows) + 7];
     size_t count = 0;
     TEST_ADD_ROWS(tests, count, test_drop, drop_rows);
     TEST_ADD_ROWS(tests, count, test_refused, refuse_rows);
@@ -385,5 +427,6 @@ int main(void) {
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_member_left_between_steps);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_reset);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_what_no_vector_covers);
+    tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_collected_while_away);
     return cmocka_run_group_tests_name("replica_pages", tests, NULL, NULL);
 }
