@@ -127,6 +127,9 @@ struct member {
                              * first of these: */
     bool has_partial;       /* Records came from it that no vector joined since then covers. */
 
+    uint64_t
+        first_until_ms; /* It told this node to begin again: the others wait for its pass, until
+                              * then at most. 0: it did not, or the pass has ended. */
     uint64_t next_at_ms;
     uint64_t digest_at_ms;
     uint32_t fail_count;
@@ -271,6 +274,9 @@ void newcomer_hear(struct replica *r, const struct member *m, const struct repli
 void newcomer_members_changed(struct replica *r);
 
 /* ---- pull.c ---- */
+
+/* How long the others wait for each page of a member that told this node to begin again. */
+#define FIRST_MS 2000u
 
 /* The task ended, and what was asked ahead with it. */
 void task_end(struct member *m);

@@ -54,6 +54,7 @@ void member_restart(struct member *m) {
                             .instance_id = m->instance_id,
                             .boots = m->boots,
                             .returned = m->returned,
+                            .first_until_ms = m->first_until_ms,
                             .heard_ms = m->heard_ms,
                             .heard_unix_ms = m->heard_unix_ms,
                             .head_block = m->head_block,

@@ -235,6 +235,7 @@ enum replica_verdict replica_page_begin(struct replica *r, const struct store *s
                                    : "this node was away, and the member's vector was shortened "
                                      "without waiting for it");
         task_fail(r, m, now, why);
+        m->first_until_ms = now->mono_ms + FIRST_MS;
         return REPLICA_RESET;
     }
     fault = page_fault(r, s, m, page, now);
@@ -360,6 +361,7 @@ static bool join(struct replica *r, struct store *s, struct member *m,
         vector_close(&m->partial);
     }
     m->returned = (struct departed){ 0 };
+    m->first_until_ms = 0;
     end_absence(r, m);
     return true;
 }
@@ -385,6 +387,7 @@ static void succeed(struct replica *r, struct member *m, const struct replica_pa
     m->fail_count = 0;
     m->error[0] = '\0';
     m->next_at_ms = now->mono_ms;
+    m->first_until_ms = m->first_until_ms == 0 ? 0 : now->mono_ms + FIRST_MS;
     if (m->digest_at_ms == 0) {
         m->digest_at_ms = now->mono_ms + digest_interval_ms(r);
     }

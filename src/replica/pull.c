@@ -47,6 +47,7 @@ void task_fail(struct replica *r, struct member *m, const struct replica_now *no
     r->stats.pull_failed_count++;
     m->is_answering = false;
     m->is_at_end = false;
+    m->first_until_ms = 0;
     m->fail_count += m->fail_count < UINT32_MAX ? 1 : 0;
     /* The same random number may serve several members: their places spread them. */
     uint32_t spread = now->random + (uint32_t)(m - r->members) * 2654435761u;
@@ -82,6 +83,9 @@ static void note_writer(struct replica *r, const struct store *s, const struct r
 
 /* Until when a page of the member's first pass can be expected soon; 0: none. */
 static uint64_t pass_until_ms(const struct member *m) {
+    if (m->first_until_ms != 0) {
+        return m->first_until_ms;
+    }
     bool has_more = m->is_answering && !m->is_at_end && m->since > 0;
     if (!has_more || m->is_complete) {
         return 0;
@@ -89,21 +93,27 @@ static uint64_t pass_until_ms(const struct member *m) {
     return (m->task.kind == REPLICA_IDLE ? m->ok_ms : m->task.sent_ms) + ALONE_MS;
 }
 
-/* Of two that began, one goes on: whose cursor is further. */
+/* Of two that began, one goes on: who told this node to begin again, or whose cursor is further. */
 static bool is_before(const struct member *m, const struct member *other) {
+    if ((m->first_until_ms != 0) != (other->first_until_ms != 0)) {
+        return m->first_until_ms != 0;
+    }
     return m->since != other->since ? m->since > other->since : m < other;
 }
 
 /* A starting node pulls everything from one member, and then from the others what that one did not
  * have: all at once would send the same records several times. Until when this one waits for such a
- * pass of another; 0: it does not. One that stalls makes nobody wait. */
+ * pass of another; 0: it does not. One that stalls makes nobody wait. Who told this node to begin
+ * again is waited for also with the first page: the vector of another, which does not know what was
+ * collected there, would have it say so again, for ever. */
 static uint64_t held_until_ms(const struct replica *r, const struct member *m, uint64_t since) {
-    if (r->in_service || m->is_complete || since == 0) {
+    if (r->in_service || m->is_complete) {
         return 0;
     }
     uint64_t until_ms = 0;
     for (const struct member *other = r->members; other < r->members + r->count; other++) {
-        uint64_t pass_ms = other != m && is_before(other, m) ? pass_until_ms(other) : 0;
+        bool is_waited_for = other != m && (since != 0 || other->first_until_ms != 0);
+        uint64_t pass_ms = is_waited_for && is_before(other, m) ? pass_until_ms(other) : 0;
         until_ms = pass_ms > until_ms ? pass_ms : until_ms;
     }
     return until_ms;

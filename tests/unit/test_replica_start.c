@@ -572,6 +572,73 @@ static void test_who_is_held_asks_nothing_ahead(void **state) {
     cluster_close(&c);
 }
 
+/* The second member serves cut off from the first, and does not know what was collected there. Its
+ * vector alone would have a starting node told to begin again each time: so the first one's pass
+ * comes first. */
+static void test_who_asked_for_a_reset_goes_first(void **state) {
+    (void)state;
+    struct cluster c;
+    cluster_boot(&c, 3);
+    cluster_join(&c, 2);
+    struct node *b = &c.nodes[0];
+    struct node *apart = &c.nodes[1];
+    struct node *n = &c.nodes[2];
+    for (char i = '1'; i <= '6'; i++) { /* Two pages. */
+        const char key[] = { 'k', i, '\0' };
+        (void)fixture_put(b->store, key, "v", 0, world.unix_ms);
+    }
+    (void)fixture_put(apart->store, "l", "v", 0, world.unix_ms);
+    struct store_known_entry e = { { 66 }, HLC(NOW - 1000, 0) };
+    const struct store_known gone = { &e, 1, 0 };
+    assert_ok(store_join_known(b->store, &gone, world.unix_ms));
+    assert_ok(store_join_floor(b->store, &gone, world.unix_ms));
+    (void)node_next(b);
+    (void)node_next(apart);
+    pull_round(&c, n, 7);
+    assert_int_equal(stats_of(n).reset_count, 1);
+    assert_value(n->store, "k6", world.unix_ms, "v");
+    assert_false(is_in_service(n));
+    pass_ms(FIXTURE_START_WAIT_MS);
+    pull_round(&c, n, 7);
+    assert_true(is_in_service(n));
+    assert_int_equal(stats_of(n).reset_count, 1);
+    assert_int_equal(stats_of(n).durability_reset_count, 1);
+    cluster_close(&c);
+}
+
+/* It is waited for no longer than its answers come. */
+static void test_who_asked_for_a_reset_is_not_waited_for(void **state) {
+    (void)state;
+    struct cluster c;
+    cluster_boot(&c, 3);
+    cluster_join(&c, 2);
+    struct node *n = &c.nodes[2];
+    struct store_known_entry e = { { 66 }, HLC(NOW - 1000, 0) };
+    const struct store_known gone = { &e, 1, 0 };
+    assert_ok(store_join_known(c.nodes[0].store, &gone, world.unix_ms));
+    assert_ok(store_join_floor(c.nodes[0].store, &gone, world.unix_ms));
+    e.hlc--;
+    assert_ok(store_join_known(n->store, &gone, world.unix_ms));
+    (void)node_next(&c.nodes[0]);
+    (void)node_next(&c.nodes[1]);
+    static struct pull p;
+    pull_next(&p, n, &c.nodes[0]);
+    assert_true(pull_serve(&p, true));
+    pull_deliver(&p, 99);
+    assert_int_equal(p.verdict, REPLICA_RESET);
+    struct replica_todo todo = node_next(n);
+    assert_true(wallet_equal(&todo.wallet, &c.nodes[0].wallet));
+    assert_int_equal(node_next(n).kind, REPLICA_IDLE);
+    struct replica_todo second = node_next(n);
+    assert_int_equal(second.at_ms, world.mono_ms + 2000);
+    pass_ms(2000);
+    second = node_next(n);
+    assert_int_equal(second.kind, REPLICA_PULL);
+    node_pull_failed(n, second.ticket, "not now");
+    node_pull_failed(n, todo.ticket, "not now");
+    cluster_close(&c);
+}
+
 static void test_config(void **state) {
     (void)state;
     struct replica *r = NULL;
@@ -603,7 +670,7 @@ static void test_config(void **state) {
 
 int main(void) {
     struct CMUnitTest
-        tests[TEST_ROWS(start_rows) + TEST_ROWS(members_rows) + TEST_ROWS(ahead_rows) + 16];
+        tests[TEST_ROWS(start_rows) + TEST_ROWS(members_rows) + TEST_ROWS(ahead_rows) + 18];
     const struct CMUnitTest single[] = {
         cmocka_unit_test(test_start_waits_for_whoever_answers),
         cmocka_unit_test(test_start_beside_a_new_boot),
@@ -618,6 +685,8 @@ int main(void) {
         cmocka_unit_test(test_a_failed_pass_holds_nobody),
         cmocka_unit_test(test_pages_ahead),
         cmocka_unit_test(test_who_is_held_asks_nothing_ahead),
+        cmocka_unit_test(test_who_asked_for_a_reset_goes_first),
+        cmocka_unit_test(test_who_asked_for_a_reset_is_not_waited_for),
         cmocka_unit_test(test_config),
     };
     size_t count = 0;
