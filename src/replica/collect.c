@@ -44,6 +44,17 @@ bool was_left_behind(const struct store *s, const struct member *m,
            rest_covers(s, (m->returned.all_unix_ms + 1) << STORE_HLC_LOGICAL_BITS);
 }
 
+bool was_away_too_long(const struct replica *r, const struct member *m,
+                       const uint8_t boot[static STORE_WRITER_BYTES], uint64_t now_ms) {
+    if (!m->returned.is_set || r->was_away || r->cfg.compact_after_ms == 0) {
+        return false;
+    }
+    /* Another may have seen it leave so much earlier, and see it come back so much later. */
+    uint64_t view_ms = r->cfg.members_age_max_ms;
+    return id_equal(m->returned.boot, boot) &&
+           now_ms - m->returned.left_ms + 2 * view_ms >= r->cfg.compact_after_ms;
+}
+
 /* Once every member has shown that it knows everything up to some time, whoever does not has been
  * away: the floor says so to all, also to those that start later (R2). */
 static void raise_floor(const struct replica *r, struct store *s, uint64_t now_unix_ms) {

@@ -95,6 +95,7 @@ struct departed {
     struct wallet wallet;
     uint8_t boot[STORE_WRITER_BYTES]; /* That answered last. All zero: it never did. */
     uint64_t all_unix_ms;             /* Up to there, all that it stamped was here. */
+    uint64_t left_ms;                 /* When this node saw that it had left. */
 };
 
 struct member {
@@ -253,6 +254,9 @@ bool knows_nothing(const struct store *s);
 bool was_left_behind(const struct store *s, const struct member *m,
                      const uint8_t boot[static STORE_WRITER_BYTES],
                      const struct store_known *known);
+/* R5: the same for what any other member may have come to count as known meanwhile. */
+bool was_away_too_long(const struct replica *r, const struct member *m,
+                       const uint8_t boot[static STORE_WRITER_BYTES], uint64_t now_ms);
 
 /* ---- start.c ---- */
 

@@ -165,7 +165,8 @@ static void note_departed(struct replica *r, const struct member *m, uint64_t no
     struct departed *d = &r->departed[r->departed_count++ % REPLICA_MEMBER_COUNT_MAX];
     *d = (struct departed){ .is_set = true,
                             .wallet = m->wallet,
-                            .all_unix_ms = member_all_unix_ms(r, m) };
+                            .all_unix_ms = member_all_unix_ms(r, m),
+                            .left_ms = now_ms };
     memcpy(d->boot, m->boots.present, sizeof(d->boot));
 }
 

@@ -80,7 +80,8 @@ static const char *page_fault(const struct replica *r, const struct store *s,
     if (fault == NULL && could_revive(s, &page->known)) {
         fault = "the member does not know of all that was collected here yet";
     }
-    if (fault == NULL && was_left_behind(s, m, page->state.incarnation, &page->known)) {
+    if (fault == NULL && (was_left_behind(s, m, page->state.incarnation, &page->known) ||
+                          was_away_too_long(r, m, page->state.incarnation, now->mono_ms))) {
         fault = "the member was away for too long, and must drop its state first";
     }
     return fault;

@@ -180,10 +180,12 @@ bool replica_page_read(const struct store *s, const struct store_log_page *got,
 
 /* R1 and R5. Whoever knows nothing can bring nothing back. */
 static bool must_reset(const struct replica *r, const struct store *s, const struct member *m,
-                       const struct replica_request *q) {
+                       const struct replica_request *q, uint64_t now_ms) {
     bool knows = q->known.count > 0 || q->known.rest_hlc > 0;
     return store_needs_reset(s, &q->known) ||
-           (knows && !r->was_away && was_left_behind(s, m, q->state.incarnation, &q->known));
+           (knows && !r->was_away &&
+            (was_left_behind(s, m, q->state.incarnation, &q->known) ||
+             was_away_too_long(r, m, q->state.incarnation, now_ms)));
 }
 
 enum replica_answer replica_serve(struct replica *r, const struct store *s,
@@ -209,7 +211,7 @@ enum replica_answer replica_serve(struct replica *r, const struct store *s,
         status_set(why, STATUS_UNAVAILABLE, "this node is starting: %s", reason);
         return REPLICA_ANSWER_REFUSE;
     }
-    if (must_reset(r, s, m, q)) {
+    if (must_reset(r, s, m, q, now->mono_ms)) {
         r->stats.reset_given_count++;
         page->reset = true;
         return REPLICA_ANSWER_RESET;

@@ -79,7 +79,7 @@ static enum replica_verdict pull(struct node *a, struct node *b) {
 /* Two nodes that know the same; then a writes what b does not hear of. */
 static void open_apart(struct pair *p) {
     pair_open(p);
-    (void)node_next(&p->b);
+    node_pull_failed(&p->b, node_next(&p->b).ticket, "not now");
     assert_true(is_in_service(&p->b));
     (void)fixture_put(p->b.store, "k", "v", 0, world.unix_ms);
     assert_int_equal(pull(&p->a, &p->b), REPLICA_TAKE);
@@ -138,6 +138,29 @@ static void test_keeps_what_it_has_while_listed(void **state) {
     pair_close(&p);
 }
 
+/* b sees a leave, and come back so much later; neither has shortened its vector, but another member,
+ * which saw a leave and not yet come back, may have. */
+static enum replica_verdict pull_after(uint64_t away_ms) {
+    struct pair p;
+    open_apart(&p);
+    assert_int_equal(pull(&p.b, &p.a), REPLICA_TAKE);
+    struct node *alone[] = { &p.b };
+    struct node *both[] = { &p.a, &p.b };
+    node_list(&p.b, alone, 1);
+    pass_ms(away_ms - FIXTURE_WAIT_MS);
+    node_list(&p.b, both, 2);
+    enum replica_verdict verdict = pull(&p.a, &p.b); /* FIXTURE_WAIT_MS later. */
+    assert_int_equal(stats_of(&p.b).reset_given_count, verdict == REPLICA_RESET ? 1 : 0);
+    pair_close(&p);
+    return verdict;
+}
+
+static void test_resets_one_that_was_away_too_long(void **state) {
+    (void)state;
+    assert_int_equal(pull_after(RETENTION_MS + SKEW_MS - 1), REPLICA_TAKE);
+    assert_int_equal(pull_after(RETENTION_MS + SKEW_MS), REPLICA_RESET);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forgets_with_fresh_members),
@@ -146,6 +169,7 @@ int main(void) {
         cmocka_unit_test(test_drops_what_counts_as_known),
         cmocka_unit_test(test_keeps_what_is_not_known_yet),
         cmocka_unit_test(test_keeps_what_it_has_while_listed),
+        cmocka_unit_test(test_resets_one_that_was_away_too_long),
     };
     return cmocka_run_group_tests_name("replica_collect", tests, NULL, NULL);
 }
