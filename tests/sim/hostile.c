@@ -69,8 +69,9 @@ static void move(struct world *w, struct message *page, struct store_remote *r) 
     world_count(w, TALLY_LIE_MOVED);
 }
 
-/* A write from long ago, with its true stamp, to a node that has known it. One that has just begun
- * knows nothing to hold against a member's word. */
+/* A write that it has held itself, or a later one of its key, with its true stamp, to a node that has
+ * known it. One that has just begun knows nothing to hold against a member's word, and nobody does
+ * of a write that was lost with its node. */
 static void replay(struct world *w, const struct machine *m, struct message *page) {
     if (w->write_count == 0 || page->record_count == PAGE_RECORD_COUNT_MAX) {
         return;
@@ -79,8 +80,9 @@ static void replay(struct world *w, const struct machine *m, struct message *pag
     const struct machine *to = &w->machines[page->to];
     if (write->tombstone || write->secret != m->secret || !to->is_up ||
         !store_covers(to->store, &write->stamp) ||
-        store_known_covers(&page->page.known, &write->stamp) == false) {
-        return; /* It replays what it has known. */
+        !store_known_covers(&page->page.known, &write->stamp) ||
+        store_stamp_compare(&m->best[write->cell], &write->stamp) < 0) {
+        return;
     }
     char key[8];
     cell_key(write->cell, key);
