@@ -384,8 +384,8 @@ static void test_collected_while_away(void **state) {
     cluster_join(&nodes, 1);
     struct node *b = &nodes.nodes[0];
     struct node *a = &nodes.nodes[1];
-    for (char i = '1'; i <= '6'; i++) {
-        const char key[] = { 'k', i, '\0' };
+    for (int i = '1'; i <= '6'; i++) {
+        const char key[] = { 'k', (char)i, '\0' };
         (void)fixture_put(b->store, key, "v", 0, world.unix_ms);
     }
     (void)node_next(b);

@@ -583,8 +583,8 @@ static void test_who_asked_for_a_reset_goes_first(void **state) {
     struct node *b = &c.nodes[0];
     struct node *apart = &c.nodes[1];
     struct node *n = &c.nodes[2];
-    for (char i = '1'; i <= '6'; i++) { /* Two pages. */
-        const char key[] = { 'k', i, '\0' };
+    for (int i = '1'; i <= '6'; i++) { /* Two pages. */
+        const char key[] = { 'k', (char)i, '\0' };
         (void)fixture_put(b->store, key, "v", 0, world.unix_ms);
     }
     (void)fixture_put(apart->store, "l", "v", 0, world.unix_ms);
