@@ -128,9 +128,9 @@ struct member {
                              * first of these: */
     bool has_partial;       /* Records came from it that no vector joined since then covers. */
 
-    uint64_t
-        first_until_ms; /* It told this node to begin again: the others wait for its pass, until
-                              * then at most. 0: it did not, or the pass has ended. */
+    /* It told this node to begin again: until then at most, the others wait for its pass. 0: it
+     * did not, or the pass has ended. */
+    uint64_t first_until_ms;
     uint64_t next_at_ms;
     uint64_t digest_at_ms;
     uint32_t fail_count;
@@ -162,8 +162,7 @@ struct replica {
     uint64_t turn; /* Counts what is sent and what is heard, to know which came first. */
     bool has_members;
     bool has_secret;
-    bool
-        is_founder; /* It made the secret in this boot, and knows who can have come into service. */
+    bool is_founder; /* It made the secret, and knows who can have come into service since. */
     bool has_own;
     bool in_service;
     bool is_clocked; /* start_ms is set. */
