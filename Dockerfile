@@ -31,8 +31,8 @@ RUN rm -f /etc/apt/sources.list.d/* \
 
 FROM base AS build
 RUN DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-    gcc libc6-dev cmake ninja-build pkgconf libmbedtls-dev libuv1-dev libcurl4-openssl-dev \
-    libjansson-dev libprotobuf-c-dev libnanopb-dev libsecp256k1-dev libhttp-parser-dev uthash-dev
+    gcc libc6-dev cmake ninja-build pkgconf libmbedtls-dev nettle-dev libuv1-dev \
+    libcurl4-openssl-dev libjansson-dev libprotobuf-c-dev libnanopb-dev libsecp256k1-dev libhttp-parser-dev uthash-dev
 WORKDIR /nova-kms
 COPY CMakeLists.txt ./
 COPY gen gen/
@@ -52,7 +52,7 @@ RUN cmake -S . -B build -G Ninja -DNOVA_KMS_PRODUCTION=ON -DNOVA_TESTS=OFF \
 
 FROM base
 RUN DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-    libmbedtls21 libmbedx509-7 libmbedcrypto16 libuv1t64 libcurl4t64 libjansson4 libprotobuf-c1 \
+    libmbedtls21 libmbedx509-7 libmbedcrypto16 libnettle8t64 libuv1t64 libcurl4t64 libjansson4 libprotobuf-c1 \
     libsecp256k1-2 libhttp-parser2.9 \
     && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* /tmp/*
 COPY --from=build /image/bin/nova-kms /usr/local/bin/nova-kms

@@ -3,13 +3,13 @@
 
 #include <mbedtls/ecdh.h>
 #include <mbedtls/ecp.h>
-#include <mbedtls/gcm.h>
 #include <mbedtls/hkdf.h>
 #include <mbedtls/md.h>
 
+#include "base/secret.h"
+#include "crypto/aes_gcm.h"
 #include "crypto/random.h"
 
-#define KEY_BYTES 32
 #define INFO "capsule-ecdh-aes256gcm-v1"
 #define SALT_BYTES (2 * ENVELOPE_POINT_BYTES + ENVELOPE_NONCE_BYTES)
 
@@ -18,6 +18,8 @@ static const uint8_t der_head[] = { 0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x
                                     0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b,
                                     0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00 };
 
+_Static_assert(ENVELOPE_NONCE_BYTES == AES_GCM_NONCE_BYTES, "GCM's own nonce");
+_Static_assert(ENVELOPE_TAG_BYTES == AES_GCM_TAG_BYTES, "one tag length");
 _Static_assert(sizeof(der_head) + ENVELOPE_POINT_BYTES == ENVELOPE_DER_BYTES, "one encoding");
 
 /* Scratch of one computation on the curve. */
@@ -170,7 +172,7 @@ static RC make_salt(const struct envelope *e, uint8_t salt[static SALT_BYTES]) {
     return write_span(&w, (struct span){ e->nonce, ENVELOPE_NONCE_BYTES });
 }
 
-static RC derive(const struct envelope *e, uint8_t key[static KEY_BYTES]) {
+static RC derive(const struct envelope *e, uint8_t key[static AES_GCM_KEY_BYTES]) {
     uint8_t salt[SALT_BYTES];
     TRY(make_salt(e, salt));
     uint8_t shared[ENVELOPE_SCALAR_BYTES];
@@ -178,50 +180,34 @@ static RC derive(const struct envelope *e, uint8_t key[static KEY_BYTES]) {
     if (rc.err == E_OK) {
         int failed = mbedtls_hkdf(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), salt, sizeof(salt),
                                   shared, sizeof(shared), (const unsigned char *)INFO,
-                                  sizeof(INFO) - 1, key, KEY_BYTES);
+                                  sizeof(INFO) - 1, key, AES_GCM_KEY_BYTES);
         rc = failed == 0 ? OK : ERR(CRYPTO);
     }
     secret_wipe(shared, sizeof(shared));
     return rc;
 }
 
-/* mbedtls_gcm_free() also after an error. */
-static RC start(const struct envelope *e, mbedtls_gcm_context *gcm) {
-    uint8_t key[KEY_BYTES];
-    struct rc rc = derive(e, key);
-    if (rc.err == E_OK &&
-        mbedtls_gcm_setkey(gcm, MBEDTLS_CIPHER_ID_AES, key, 8 * sizeof(key)) != 0) {
-        rc = ERR(CRYPTO);
+RC envelope_seal(const struct envelope *envelope, struct span plain, uint8_t *out) {
+    ENSURE(plain.len <= ENVELOPE_PLAIN_BYTES_MAX, TOO_BIG);
+    uint8_t key[AES_GCM_KEY_BYTES];
+    struct rc rc = derive(envelope, key);
+    if (rc.err == E_OK) {
+        const struct aes_gcm gcm = { key, envelope->nonce };
+        aes_gcm_seal(&gcm, SPAN_EMPTY, plain, out);
     }
     secret_wipe(key, sizeof(key));
     return rc;
 }
 
-RC envelope_seal(const struct envelope *envelope, struct span plain, uint8_t *out) {
-    ENSURE(plain.len <= ENVELOPE_PLAIN_BYTES_MAX, TOO_BIG);
-    AUTO(mbedtls_gcm_free) mbedtls_gcm_context gcm;
-    mbedtls_gcm_init(&gcm);
-    TRY(start(envelope, &gcm));
-    ENSURE(mbedtls_gcm_crypt_and_tag(&gcm, MBEDTLS_GCM_ENCRYPT, plain.len, envelope->nonce,
-                                     ENVELOPE_NONCE_BYTES, NULL, 0, plain.ptr, out,
-                                     ENVELOPE_TAG_BYTES, out + plain.len) == 0,
-           CRYPTO);
-    return OK;
-}
-
 RC envelope_open(const struct envelope *envelope, struct span sealed, uint8_t *out) {
     ENSURE(sealed.len >= ENVELOPE_TAG_BYTES, TRUNCATED);
-    const size_t len = sealed.len - ENVELOPE_TAG_BYTES;
-    ENSURE(len <= ENVELOPE_PLAIN_BYTES_MAX, TOO_BIG);
-    AUTO(mbedtls_gcm_free) mbedtls_gcm_context gcm;
-    mbedtls_gcm_init(&gcm);
-    TRY(start(envelope, &gcm));
-    int failed = mbedtls_gcm_auth_decrypt(&gcm, len, envelope->nonce, ENVELOPE_NONCE_BYTES, NULL, 0,
-                                          sealed.ptr + len, ENVELOPE_TAG_BYTES, sealed.ptr, out);
-    if (failed != 0 && len > 0) {
-        secret_wipe(out, len);
+    ENSURE(sealed.len - ENVELOPE_TAG_BYTES <= ENVELOPE_PLAIN_BYTES_MAX, TOO_BIG);
+    uint8_t key[AES_GCM_KEY_BYTES];
+    struct rc rc = derive(envelope, key);
+    if (rc.err == E_OK) {
+        const struct aes_gcm gcm = { key, envelope->nonce };
+        rc = aes_gcm_open(&gcm, SPAN_EMPTY, sealed, out);
     }
-    ENSURE(failed != MBEDTLS_ERR_GCM_AUTH_FAILED, BAD_AUTH);
-    ENSURE(failed == 0, CRYPTO);
-    return OK;
+    secret_wipe(key, sizeof(key));
+    return rc;
 }

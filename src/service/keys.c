@@ -125,7 +125,7 @@ static RC fill_entry(struct service_keys *keys, struct entry *entry, uint64_t ap
     TRY(kdf_app_init(&entry->keys.derive, keys->master, app_id));
     struct rc rc = kdf_data_key(&entry->keys.derive, data_key);
     if (rc.err == E_OK) {
-        rc = xaes_key_init(&entry->keys.seal, data_key);
+        xaes_key_init(&entry->keys.seal, data_key);
     }
     secret_wipe(data_key, sizeof(data_key));
     if (rc.err != E_OK) {

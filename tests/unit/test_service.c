@@ -357,7 +357,7 @@ static void test_token(void **state) {
     uint8_t longest[1024];
     memset(longest, 'k', sizeof(longest));
     struct xaes_key key;
-    assert_ok(xaes_key_init(&key, key_bytes));
+    xaes_key_init(&key, key_bytes);
     struct arena arena;
     arena_init(&arena, 1 << 20);
     const struct span afters[] = { SPAN_LIT("a"), { longest, sizeof(longest) } };

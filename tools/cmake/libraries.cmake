@@ -14,6 +14,7 @@ endfunction()
 nova_pkg(Jansson::Jansson jansson)
 nova_pkg(Uv::Uv libuv)
 nova_pkg(Curl::Curl libcurl)
+nova_pkg(Nettle::Nettle nettle)
 nova_pkg(ProtobufC::ProtobufC libprotobuf-c)
 nova_pkg(Secp256k1::Secp256k1 libsecp256k1)
 
