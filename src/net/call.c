@@ -137,10 +137,30 @@ void net_call_fail(struct net_call *call, const struct status *why,
     end_call(call, (uint32_t)why->code);
 }
 
+/* With these a client makes the call again. */
+static bool invites_again(enum status_code code) {
+    return code == STATUS_UNAVAILABLE || code == STATUS_RESOURCE_EXHAUSTED ||
+           code == STATUS_ABORTED;
+}
+
+/* What its service did not choose. A call that is executed must not be made again, and its caller
+ * is told what was written. */
+static void fail_call(struct net_call *call, const struct status *why, uint32_t retry_after_ms) {
+    if (!call->is_executed) {
+        const struct net_error_details details = { .retry_after_ms = retry_after_ms };
+        net_call_fail(call, why, retry_after_ms != 0 ? &details : NULL);
+        return;
+    }
+    struct status done;
+    status_set(&done, invites_again(why->code) ? STATUS_UNKNOWN : why->code,
+               "the call was executed, but not answered: %s", why->text);
+    net_call_fail(call, &done, &call->done);
+}
+
 static void fail_text(struct net_call *call, enum status_code code, const char *text) {
     struct status *why = &call->session->worker->why;
     status_set(why, code, "%s", text);
-    net_call_fail(call, why, NULL);
+    fail_call(call, why, 0);
 }
 
 /* False: refused, and answered so. */
@@ -156,15 +176,12 @@ static bool pass_check(struct net_call *call, bool is_recheck) {
                   "this call needs a client certificate bound to a wallet");
         return false;
     }
-    struct net_error_details details = { 0 };
+    uint32_t retry_after_ms = 0;
     if (authority->check == NULL ||
-        authority->check(authority->ctx, call, is_recheck, &w->why, &details.retry_after_ms)) {
+        authority->check(authority->ctx, call, is_recheck, &w->why, &retry_after_ms)) {
         return true;
     }
-    if (call->is_executed && w->why.code == STATUS_UNAVAILABLE) {
-        w->why.code = STATUS_UNKNOWN;
-    }
-    net_call_fail(call, &w->why, details.retry_after_ms != 0 ? &details : NULL);
+    fail_call(call, &w->why, retry_after_ms);
     return false;
 }
 
@@ -324,7 +341,7 @@ void call_check_deadlines(struct net_worker *w) {
     while (call != NULL && call->deadline_at_ms <= now_ms) {
         status_set(&w->why, STATUS_DEADLINE_EXCEEDED, "%s",
                    "the call was not done within its timeout");
-        write_error(call->session, call->call_id, &w->why, NULL);
+        write_error(call->session, call->call_id, &w->why, call->is_executed ? &call->done : NULL);
         drop_call(call, STATUS_DEADLINE_EXCEEDED);
         call = deadlines_first(&w->deadlines);
     }
@@ -372,8 +389,9 @@ size_t net_call_answer_bytes_max(const struct net_call *call) {
     return (own_max != 0 ? own_max : s->worker->server->cfg.frame_bytes_max) - FRAME_OVERHEAD_MAX;
 }
 
-void net_call_set_executed(struct net_call *call) {
+void net_call_set_executed(struct net_call *call, const struct net_error_details *details) {
     call->is_executed = true;
+    call->done = *details;
 }
 
 bool net_call_recheck(struct net_call *call) {

@@ -182,9 +182,11 @@ uint64_t net_call_deadline_at_ms(const struct net_call *call);
 struct arena *net_call_arena(struct net_call *call);
 /* How long a packed answer may be. */
 size_t net_call_answer_bytes_max(const struct net_call *call);
-/* What the call asks for is done: from here on it is not answered with UNAVAILABLE, which says that
- * nothing was, but with UNKNOWN. For calls that answer later. */
-void net_call_set_executed(struct net_call *call);
+/* What the call asks for is done. Copies details, which go with every error that it ends with from
+ * here on, unless the service fails it: at its deadline, at a recheck, or because its answer is too
+ * large. The codes with which a client tries again (UNAVAILABLE, RESOURCE_EXHAUSTED, ABORTED)
+ * become UNKNOWN. Before the answer, and before the service waits with it. */
+void net_call_set_executed(struct net_call *call, const struct net_error_details *details);
 /* For calls that do later what they are asked for, just before it: whether the authority still lets
  * the caller (is_recheck). False: it was answered with the reason, and must not be touched. */
 bool net_call_recheck(struct net_call *call);

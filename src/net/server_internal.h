@@ -87,10 +87,11 @@ struct net_call {
     void *end_ctx;
     struct arena arena;
     ProtobufCAllocator allocator; /* Takes from the arena. */
-    bool is_over_budget; /* The arena's bytes_max was reached. */
-    bool is_executed;    /* net_call_set_executed. */
-    bool is_invoking;    /* The stub has not returned. */
-    bool is_in_flight;   /* It returned without an answer. */
+    bool is_over_budget;          /* The arena's bytes_max was reached. */
+    bool is_executed;             /* net_call_set_executed, which told this: */
+    struct net_error_details done;
+    bool is_invoking;  /* The stub has not returned. */
+    bool is_in_flight; /* It returned without an answer. */
 };
 
 /* Calls in flight by deadline: a binary heap. */

@@ -313,7 +313,7 @@ static bool check_limit(struct session *session, struct status *why, uint32_t *r
 static bool check_same_app(struct session *session, const struct auth_decision *decision,
                            bool is_recheck, struct status *why) {
     if (is_recheck && decision->app_id != session->caller.app_id) {
-        status_set(why, STATUS_ABORTED, "the wallet's app changed during the call; try again");
+        status_set(why, STATUS_ABORTED, "the wallet's app changed during the call");
         return false;
     }
     set_caller(session, decision);

@@ -54,25 +54,37 @@ static void log_fault(const struct run *run, const struct service_call *call) {
     }
 }
 
+static struct net_error_details details_of(const struct run *run, const struct store_stamp *stamp) {
+    struct net_error_details details = { .may_miss = run->may_miss };
+    if (!store_stamp_is_none(stamp)) {
+        details.has_stamp = true;
+        details.stamp_hlc = stamp->hlc;
+        memcpy(details.stamp_writer, stamp->writer, STORE_WRITER_BYTES);
+    }
+    return details;
+}
+
 static void fail(const struct run *run, struct service_call *call) {
     log_fault(run, call);
-    if (call->written.count > 0 && call->why.code == STATUS_UNAVAILABLE) {
+    bool is_written = call->written.count > 0;
+    if (is_written && call->why.code == STATUS_UNAVAILABLE) {
         call->why.code = STATUS_UNKNOWN; /* The other says that nothing was done. */
-        call->stamp = call->written.stamp;
     }
-    struct net_error_details details = { .may_miss = run->may_miss };
-    if (!store_stamp_is_none(&call->stamp)) {
-        details.has_stamp = true;
-        details.stamp_hlc = call->stamp.hlc;
-        memcpy(details.stamp_writer, call->stamp.writer, STORE_WRITER_BYTES);
-    }
+    const struct net_error_details details =
+        details_of(run, is_written ? &call->written.stamp : &call->stamp);
     net_call_fail(run->call, &call->why, &details);
+}
+
+/* Before net may end the call by itself. */
+static void say_executed(const struct run *run, const struct service_written *written) {
+    const struct net_error_details details = details_of(run, &written->stamp);
+    net_call_set_executed(run->call, &details);
 }
 
 static void answer(const struct run *run, const struct service_call *call,
                    const ProtobufCMessage *out) {
     if (call->written.count > 0) {
-        net_call_set_executed(run->call);
+        say_executed(run, &call->written);
     }
     run->closure(out, run->call);
 }
@@ -214,7 +226,7 @@ static bool park(struct run *run, const struct service_call *call) {
         .resume = resume_cb,
     };
     if (is_written) {
-        net_call_set_executed(run->call);
+        say_executed(run, &call->written);
     }
     service_waits_add(&kms->waits, &parked->wait);
     return true;

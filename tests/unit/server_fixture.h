@@ -19,7 +19,7 @@
 #define FIXTURE_WAIT_MS 20000 /* Far more than anything takes: a hang fails, slowness does not. */
 #define FIXTURE_HELD_MAX 1024
 
-/* ---- The test service. Get with key "hold" waits; the path of Derive says what to do. ---- */
+/* ---- The test service. Get with key "hold" waits, and with "write" it is executed before. ---- */
 
 struct held {
     struct net_call *call;
@@ -43,11 +43,16 @@ struct fixture {
     atomic_bool refuses_admission;
     atomic_bool refuses_calls;
     atomic_bool refuses_rechecks;
-    bool asks_first; /* Before it lets calls go on. */
+    atomic_uint recheck_code; /* Of a refusal; 0: RESOURCE_EXHAUSTED. */
+    bool asks_first;          /* Before it lets calls go on. */
     sem_t drained;
 };
 
 static struct fixture the_fixture;
+
+static const struct net_error_details fixture_details = { .has_stamp = true,
+                                                          .stamp_hlc = 7,
+                                                          .may_miss = true };
 
 static void fixture_on_end(void *ctx) {
     struct held *held = ctx;
@@ -89,20 +94,24 @@ static void fixture_get(Novakms__V1__KmsService_Service *service,
         closure(&answer, closure_data);
         return;
     }
-    if (!span_equal(key, SPAN_LIT("hold"))) {
+    bool is_write = span_equal(key, SPAN_LIT("write"));
+    if (!is_write && !span_equal(key, SPAN_LIT("hold"))) {
         struct status why;
         status_set(&why, STATUS_NOT_FOUND, "%s", "no such key");
-        struct net_error_details details = { .has_stamp = true, .stamp_hlc = 7, .may_miss = true };
-        net_call_fail(net_call_from(closure_data), &why, &details);
+        net_call_fail(net_call_from(closure_data), &why, &fixture_details);
         return;
     }
     struct held *held = calloc(1, sizeof(*held));
     *held = (struct held){ net_call_from(closure_data), closure, f, f->held_count };
     f->held[f->held_count++] = held;
     net_call_on_end(held->call, fixture_on_end, held);
+    if (is_write) {
+        net_call_set_executed(held->call, &fixture_details);
+    }
 }
 
-/* Gives the path back as key; length asks for that many bytes instead. */
+/* Gives the path back as key; length asks for that many bytes instead. With the path "write" it is
+ * executed. */
 static void fixture_derive(Novakms__V1__KmsService_Service *service,
                            const Novakms__V1__DeriveRequest *input,
                            Novakms__V1__DeriveResponse_Closure closure, void *closure_data) {
@@ -110,6 +119,9 @@ static void fixture_derive(Novakms__V1__KmsService_Service *service,
     Novakms__V1__DeriveResponse answer = NOVAKMS__V1__DERIVE_RESPONSE__INIT;
     answer.key = input->path;
     uint8_t *big = NULL;
+    if (span_equal((struct span){ input->path.data, input->path.len }, SPAN_LIT("write"))) {
+        net_call_set_executed(net_call_from(closure_data), &fixture_details);
+    }
     if (input->length > 0) {
         big = calloc(1, input->length);
         answer.key = (ProtobufCBinaryData){ input->length, big };
@@ -185,7 +197,9 @@ static bool fixture_check(void *ctx, struct net_call *call, bool is_recheck, str
         return false;
     }
     if (atomic_load(is_recheck ? &f->refuses_rechecks : &f->refuses_calls)) {
-        status_set(why, STATUS_RESOURCE_EXHAUSTED, "%s", "too many");
+        unsigned code = is_recheck ? atomic_load(&f->recheck_code) : 0;
+        status_set(why, code == 0 ? STATUS_RESOURCE_EXHAUSTED : (enum status_code)code, "%s",
+                   "too many");
         *retry_after_ms = 1234;
         return false;
     }

@@ -163,6 +163,31 @@ static void stored_too_late(const struct scripted_request *r) {
     scripted_fail(r, STATUS_DEADLINE_EXCEEDED, "stored here and on 0 peers", &details);
 }
 
+static void no_longer_permitted(const struct scripted_request *r) {
+    novakms_v1_ErrorDetails details = { .has_stamp = true,
+                                        .stamp = { .hlc = 55, .writer = { 2 } } };
+    scripted_fail(r, STATUS_PERMISSION_DENIED, "the app is not ACTIVE", &details);
+}
+
+/* The node made it, and then would not answer. */
+static void test_refused_write_has_a_stamp(void **state) {
+    (void)state;
+    struct world *w = open_world(1);
+    w->answer = no_longer_permitted;
+    assert_true(put(w) > 0);
+    struct novakms_result *r = wait_result(w);
+    assert_result(r, NOVAKMS_PERMISSION_DENIED);
+    assert_true(r->maybe_executed);
+    assert_int_equal(r->stamp.hlc, 55);
+    assert_int_equal(w->client->wrote.hlc, 55);
+    novakms_free(&r);
+    r = get_key(w);
+    assert_result(r, NOVAKMS_PERMISSION_DENIED);
+    assert_false(r->maybe_executed); /* A read. */
+    novakms_free(&r);
+    close_world(w);
+}
+
 /* Every kind of write, one that was stored but not acknowledged too. */
 static void test_writes_raise_wrote(void **state) {
     (void)state;
@@ -276,6 +301,7 @@ int main(void) {
         cmocka_unit_test(test_own_write_stays_shown),
         cmocka_unit_test(test_every_call_shows_both),
         cmocka_unit_test(test_writes_raise_wrote),
+        cmocka_unit_test(test_refused_write_has_a_stamp),
         cmocka_unit_test(test_may_miss_forgets),
         cmocka_unit_test(test_may_miss_of_a_write),
         cmocka_unit_test(test_what_came_meanwhile_is_kept),

@@ -98,14 +98,20 @@ static void test_deadline(void **state) {
     client_close(&c);
 }
 
-static void test_error_details(void **state) {
-    struct client c = client_as(*state, 1);
-    client_get(&c, 1, "nothing", 0);
-    struct frame frame = client_response(&c, 1, STATUS_NOT_FOUND);
+/* An error with what fixture_details says. */
+static void expect_details(struct client *c, uint64_t id, uint32_t status) {
+    struct frame frame = client_response(c, id, status);
     assert_true(frame.header.kind.response.has_details);
     assert_true(frame.header.kind.response.details.has_stamp);
     assert_int_equal(frame.header.kind.response.details.stamp.hlc, 7);
     assert_true(frame.header.kind.response.details.may_miss);
+    assert_int_equal(frame.header.kind.response.details.retry_after_ms, 0);
+}
+
+static void test_error_details(void **state) {
+    struct client c = client_as(*state, 1);
+    client_get(&c, 1, "nothing", 0);
+    expect_details(&c, 1, STATUS_NOT_FOUND);
     client_close(&c);
 }
 
@@ -264,6 +270,42 @@ static void test_check(void **state) {
     client_get(&c, 8, "recheck", 0);
     client_response(&c, 7, STATUS_OK);
     client_response(&c, 8, STATUS_OK);
+    client_close(&c);
+}
+
+/* A call that is executed says so however it ends: what it has written goes with the error, whose
+ * code is none with which it would be made again. */
+static void test_executed(void **state) {
+    static const struct {
+        enum status_code said;
+        enum status_code told;
+    } rows[] = {
+        { STATUS_UNAVAILABLE, STATUS_UNKNOWN },
+        { STATUS_RESOURCE_EXHAUSTED, STATUS_UNKNOWN },
+        { STATUS_ABORTED, STATUS_UNKNOWN },
+        { STATUS_PERMISSION_DENIED, STATUS_PERMISSION_DENIED },
+    };
+    struct fixture *f = *state;
+    struct client c = client_as(f, 1);
+    uint64_t id = 0;
+    atomic_store(&f->refuses_rechecks, true);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        atomic_store(&f->recheck_code, rows[i].said);
+        client_get(&c, id + 1, "write", 0);
+        client_get(&c, id + 2, "release", 0);
+        expect_details(&c, id + 1, rows[i].told);
+        client_response(&c, id + 2, STATUS_OK);
+        client_get(&c, id + 3, "hold", 0); /* Has not done anything. */
+        client_get(&c, id + 4, "release", 0);
+        struct frame frame = client_response(&c, id + 3, rows[i].said);
+        assert_false(frame.header.kind.response.details.has_stamp);
+        client_response(&c, id + 4, STATUS_OK);
+        id += 4;
+    }
+    client_get(&c, id + 1, "write", 1);
+    expect_details(&c, id + 1, STATUS_DEADLINE_EXCEEDED);
+    client_derive(&c, id + 2, "write", 5000000); /* Larger than a frame. */
+    expect_details(&c, id + 2, STATUS_UNKNOWN);
     client_close(&c);
 }
 
@@ -437,6 +479,7 @@ int main(void) {
         CASE(test_refused_admission),
         CASE(test_late_admission),
         CASE(test_check),
+        CASE(test_executed),
         CASE(test_disconnect),
         CASE(test_half_close),
         CASE(test_wrong_alpn),

@@ -9,7 +9,8 @@ struct net_call {
     uv_loop_t *loop;
     uint64_t timeout_ms;
     bool is_executed;
-    bool is_refused; /* At a recheck. */
+    struct net_error_details done; /* What net was told then. */
+    bool is_refused;               /* At a recheck. */
     unsigned recheck_count;
     unsigned answered_count;
     unsigned failed_count;
@@ -48,8 +49,9 @@ void net_call_on_end(struct net_call *call, void (*end_cb)(void *ctx), void *ctx
 uv_loop_t *net_call_loop(const struct net_call *call) {
     return call->loop;
 }
-void net_call_set_executed(struct net_call *call) {
+void net_call_set_executed(struct net_call *call, const struct net_error_details *details) {
     call->is_executed = true;
+    call->done = *details;
 }
 bool net_call_recheck(struct net_call *call) {
     call->recheck_count++;
@@ -310,6 +312,10 @@ static void put_cb(const Novakms__V1__PutResponse *out, void *closure_data) {
     struct net_call *call = closure_data;
     assert_non_null(out->stamp);
     assert_true(call->is_executed);
+    assert_true(call->done.has_stamp);
+    assert_int_equal(call->done.stamp_hlc, out->stamp->hlc);
+    assert_memory_equal(call->done.stamp_writer, out->stamp->writer.data, STORE_WRITER_BYTES);
+    assert_int_equal(call->done.may_miss, out->may_miss);
     call->answered_count++;
     call->may_miss = out->may_miss;
     call->details.stamp_hlc = out->stamp->hlc;
@@ -361,6 +367,8 @@ static void test_durability_wait(void **state) {
     assert_int_equal(acknowledged.answered_count + acknowledged.failed_count, 0);
     assert_true(acknowledged.is_executed);
     const struct store_stamp stamp = latest_of(&w);
+    assert_true(acknowledged.done.has_stamp); /* Net may end it while it waits. */
+    assert_int_equal(acknowledged.done.stamp_hlc, stamp.hlc);
     assert_int_equal(w.posted_count, 0);
     (void)fixture_pull(&w.f, 1, &stamp);
     assert_int_equal(w.posted_count, 1);
@@ -513,6 +521,7 @@ static void test_no_wait_but_for_acknowledgements(void **state) {
     start_roaming_put(&w, &p, 120000, ONE_PEER);
     assert_int_equal(p.call.answered_count + p.call.failed_count, 0);
     assert_true(p.call.is_executed);
+    assert_true(p.call.done.may_miss);
     const struct store_stamp stamp = latest_of(&w);
     (void)fixture_pull(&w.f, 1, &stamp);
     w.posted(w.posted_arg);
