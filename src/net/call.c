@@ -230,15 +230,7 @@ static uint64_t deadline_of(const struct net_worker *w, uint32_t timeout_ms) {
 
 /* It did not answer at once. */
 static void put_in_flight(struct net_worker *w, struct session *s, struct net_call *call) {
-    struct rc rc = deadlines_add(&w->deadlines, call);
-    if (rc.err != E_OK) {
-        void (*end_cb)(void *ctx) = call->end_cb;
-        if (end_cb != NULL) {
-            end_cb(call->end_ctx);
-        }
-        fail_text(call, STATUS_RESOURCE_EXHAUSTED, "no memory left for more calls");
-        return;
-    }
+    deadlines_add(&w->deadlines, call);
     call->is_in_flight = true;
     call->next = s->calls;
     if (s->calls != NULL) {
@@ -284,7 +276,8 @@ void call_start(struct session *s, const novakms_v1_Request *request, struct spa
         refuse_unknown(s, request);
         return;
     }
-    struct net_call *call = take_call(w);
+    /* Also what it takes to wait: afterwards it may have written. No other call starts meanwhile. */
+    struct net_call *call = deadlines_reserve(&w->deadlines).err == E_OK ? take_call(w) : NULL;
     if (call == NULL) {
         status_set(&w->why, STATUS_RESOURCE_EXHAUSTED, "%s", "no memory left for more calls");
         write_error(s, request->call_id, &w->why, NULL);

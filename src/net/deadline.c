@@ -42,17 +42,22 @@ static void sift_down(struct deadlines *d, struct net_call *call, size_t idx) {
     put(d, idx, call);
 }
 
-RC deadlines_add(struct deadlines *d, struct net_call *call) {
-    if (d->count == d->bytes_count) {
-        size_t count = d->bytes_count == 0 ? HEAP_COUNT_MIN : 2 * d->bytes_count;
-        struct net_call **heap = realloc(d->heap, count * sizeof(struct net_call *));
-        ENSURE(heap != NULL, NOMEM);
-        d->heap = heap;
-        d->bytes_count = count;
+RC deadlines_reserve(struct deadlines *d) {
+    if (d->count < d->bytes_count) {
+        return OK;
     }
+    size_t count = d->bytes_count == 0 ? HEAP_COUNT_MIN : 2 * d->bytes_count;
+    struct net_call **heap = realloc(d->heap, count * sizeof(struct net_call *));
+    ENSURE(heap != NULL, NOMEM);
+    d->heap = heap;
+    d->bytes_count = count;
+    return OK;
+}
+
+void deadlines_add(struct deadlines *d, struct net_call *call) {
+    ASSERT(d->count < d->bytes_count);
     d->count++;
     sift_up(d, call, d->count - 1);
-    return OK;
 }
 
 void deadlines_remove(struct deadlines *d, struct net_call *call) {

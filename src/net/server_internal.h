@@ -100,7 +100,10 @@ struct deadlines {
     size_t count;
     size_t bytes_count; /* Room, in calls. */
 };
-RC deadlines_add(struct deadlines *d, struct net_call *call);
+/* Makes room for one more, so that nothing that a call has done is lost for it. NOMEM. */
+RC deadlines_reserve(struct deadlines *d);
+/* There is room. */
+void deadlines_add(struct deadlines *d, struct net_call *call);
 void deadlines_remove(struct deadlines *d, struct net_call *call);
 struct net_call *deadlines_first(const struct deadlines *d);
 void deadlines_close(struct deadlines *d);

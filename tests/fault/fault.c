@@ -19,6 +19,7 @@ char *__wrap_strdup(const char *text);
 
 static atomic_uint left; /* 0: none fails. */
 static atomic_bool hit;
+static atomic_bool reallocs_fail;
 
 static bool fails(void) {
     unsigned now = atomic_load(&left);
@@ -39,7 +40,7 @@ void *__wrap_calloc(size_t count, size_t bytes) {
 }
 
 void *__wrap_realloc(void *ptr, size_t bytes) {
-    return fails() ? NULL : __real_realloc(ptr, bytes);
+    return fails() || atomic_load(&reallocs_fail) ? NULL : __real_realloc(ptr, bytes);
 }
 
 char *__wrap_strdup(const char *text) {
@@ -60,6 +61,10 @@ bool fault_disarm(void) {
 
 bool fault_was_hit(void) {
     return atomic_load(&hit);
+}
+
+void fault_fail_reallocs(bool fail) {
+    atomic_store(&reallocs_fail, fail);
 }
 
 void *fault_malloc(size_t bytes) {

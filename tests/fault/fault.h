@@ -9,6 +9,9 @@
 void fault_arm(unsigned nth);
 /* No allocation fails. Gives whether one did. */
 bool fault_disarm(void);
+/* Every realloc fails, until it is taken back: for memory that grows beside other threads, whose
+ * allocations would make a number mean nothing. */
+void fault_fail_reallocs(bool fail);
 /* As malloc, for libraries that take allocation functions. */
 void *fault_malloc(size_t bytes);
 

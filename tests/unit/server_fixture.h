@@ -418,7 +418,7 @@ static void client_request(struct client *c, uint64_t id, const char *method, st
 
 #define METHOD(name) "novakms.v1.KmsService/" name
 
-static void client_derive(struct client *c, uint64_t id, const char *path, uint32_t length) {
+static inline void client_derive(struct client *c, uint64_t id, const char *path, uint32_t length) {
     uint8_t buf[256];
     Novakms__V1__DeriveRequest request = NOVAKMS__V1__DERIVE_REQUEST__INIT;
     uint8_t text[128];
@@ -482,7 +482,7 @@ static struct frame client_response(struct client *c, uint64_t id, uint32_t stat
 }
 
 /* The next frame must be a goaway, and then the end of the stream. */
-static void client_goaway(struct client *c, uint32_t status) {
+static inline void client_goaway(struct client *c, uint32_t status) {
     struct frame frame;
     assert_true(client_frame(c, &frame));
     assert_int_equal(frame.header.which_kind, novakms_v1_FrameHeader_goaway_tag);
