@@ -25,9 +25,11 @@ static void test_no_room_to_wait(void **state) {
     fixture_start(f, (struct net_server_cfg){ 0 });
     struct client c = client_as(f, 1);
     uint64_t id = 0;
-    while (id < ROOM_COUNT) {
+    while (id < ROOM_COUNT - 1) {
         client_get(&c, ++id, "hold", 300000);
     }
+    assert_int_equal(count_held(&c, ++id), ROOM_COUNT - 1);
+    client_get(&c, ++id, "hold", 300000);
     fault_fail_reallocs(true);
     client_get(&c, ++id, "hold", 300000);
     client_response(&c, id, STATUS_RESOURCE_EXHAUSTED);
