@@ -131,6 +131,9 @@ struct member {
     /* It told this node to begin again: until then at most, the others wait for its pass. 0: it
      * did not, or the pass has ended. */
     uint64_t first_until_ms;
+    /* While this node is starting: when the member was asked for more than a first page, by
+     * replica.turn; those asked later wait for its pass. 0: it was not, or the pass has ended. */
+    uint64_t lead_turn;
     uint64_t next_at_ms;
     uint64_t digest_at_ms;
     uint32_t fail_count;

@@ -213,6 +213,7 @@ static void move_state(struct replica *r, struct roster *roster) {
 static void start_again(struct replica *r) {
     for (size_t i = 0; i < r->count; i++) {
         r->members[i].is_complete = false;
+        r->members[i].lead_turn = 0;
         task_end(&r->members[i]);
     }
     r->in_service = false;

@@ -363,6 +363,7 @@ static bool join(struct replica *r, struct store *s, struct member *m,
     }
     m->returned = (struct departed){ 0 };
     m->first_until_ms = 0;
+    m->lead_turn = 0;
     end_absence(r, m);
     return true;
 }

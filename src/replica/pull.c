@@ -48,6 +48,7 @@ void task_fail(struct replica *r, struct member *m, const struct replica_now *no
     m->is_answering = false;
     m->is_at_end = false;
     m->first_until_ms = 0;
+    m->lead_turn = 0;
     m->fail_count += m->fail_count < UINT32_MAX ? 1 : 0;
     /* The same random number may serve several members: their places spread them. */
     uint32_t spread = now->random + (uint32_t)(m - r->members) * 2654435761u;
@@ -60,6 +61,14 @@ static uint32_t new_ticket(struct replica *r) {
     return r->last_ticket;
 }
 
+/* More than a first page is about to be asked of the member. */
+static void note_lead(struct replica *r, struct member *m, uint64_t since) {
+    bool has_pass = !r->in_service && since > 0 && !m->is_at_end && !m->is_complete;
+    if (has_pass && m->lead_turn == 0) {
+        m->lead_turn = ++r->turn;
+    }
+}
+
 static void begin_task(struct replica *r, struct member *m, const struct replica_now *now,
                        struct replica_todo *out) {
     bool digest = m->is_at_end && (m->repair == REPAIR_NONE || m->repair == REPAIR_DONE) &&
@@ -67,6 +76,7 @@ static void begin_task(struct replica *r, struct member *m, const struct replica
     m->task = (struct task){ .kind = digest ? REPLICA_DIGEST : REPLICA_PULL,
                              .ticket = new_ticket(r),
                              .sent_ms = now->mono_ms };
+    note_lead(r, m, m->since);
     *out = (struct replica_todo){ .kind = m->task.kind,
                                   .wallet = m->wallet,
                                   .ticket = m->task.ticket };
@@ -81,31 +91,40 @@ static void note_writer(struct replica *r, const struct store *s, const struct r
     memcpy(r->own, store_writer(s), STORE_WRITER_BYTES);
 }
 
-/* Until when a page of the member's first pass can be expected soon; 0: none. */
+/* Until when the member's next page can be expected soon; 0: no pass goes on. That a page takes
+ * long to merge, and the next one is not looked at before, is no stall of the member's. */
 static uint64_t pass_until_ms(const struct member *m) {
     if (m->first_until_ms != 0) {
         return m->first_until_ms;
     }
-    bool has_more = m->is_answering && !m->is_at_end && m->since > 0;
-    if (!has_more || m->is_complete) {
+    if (m->lead_turn == 0) {
         return 0;
     }
-    return (m->task.kind == REPLICA_IDLE ? m->ok_ms : m->task.sent_ms) + ALONE_MS;
+    if (m->task.is_merging) {
+        return UINT64_MAX;
+    }
+    return (m->task.sent_ms > m->ok_ms ? m->task.sent_ms : m->ok_ms) + ALONE_MS;
 }
 
-/* Of two that began, one goes on: who told this node to begin again, or whose cursor is further. */
+/* Who told this node to begin again goes first; then whoever was asked first for more than a first
+ * page, until its pass has ended. Not whose cursor is further: positions in two logs cannot be
+ * compared, and each page that moves one would make the other wait instead. */
 static bool is_before(const struct member *m, const struct member *other) {
     if ((m->first_until_ms != 0) != (other->first_until_ms != 0)) {
         return m->first_until_ms != 0;
     }
-    return m->since != other->since ? m->since > other->since : m < other;
+    if (m->lead_turn != other->lead_turn) {
+        return m->lead_turn != 0 && (other->lead_turn == 0 || m->lead_turn < other->lead_turn);
+    }
+    return m < other;
 }
 
 /* A starting node pulls everything from one member, and then from the others what that one did not
  * have: all at once would send the same records several times. Until when this one waits for such a
- * pass of another; 0: it does not. One that stalls makes nobody wait. Who told this node to begin
- * again is waited for also with the first page: the vector of another, which does not know what was
- * collected there, would have it say so again, for ever. */
+ * pass of another; 0: it does not. One that stalls lets the next one go on, and keeps its turn:
+ * where every page takes long, a turn that is lost by it would go round, and each wait for all
+ * others. Who told this node to begin again is waited for also with the first page: the vector of
+ * another, which does not know what was collected there, would have it say so again, for ever. */
 static uint64_t held_until_ms(const struct replica *r, const struct member *m, uint64_t since) {
     if (r->in_service || m->is_complete) {
         return 0;
@@ -161,6 +180,7 @@ bool replica_ahead(struct replica *r, const struct replica_arrival *arrival,
         !page->more || held_until_ms(r, m, page->next) > now->mono_ms) {
         return false;
     }
+    note_lead(r, m, page->next);
     m->ahead = (struct task){
         .kind = REPLICA_PULL, .ticket = new_ticket(r), .since = page->next, .sent_ms = now->mono_ms
     };

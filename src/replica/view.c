@@ -58,6 +58,7 @@ static void check_member(const struct replica *r, const struct member *m) {
     ASSERT(m->ahead.kind == REPLICA_IDLE || m->task.is_merging);
     ASSERT(m->since == 0 || !id_is_zero(m->boots.present));
     ASSERT(!m->is_complete || r->has_secret);
+    ASSERT(m->lead_turn <= r->turn);
 }
 
 void replica_check(const struct replica *r, const struct store *s) {
@@ -68,6 +69,8 @@ void replica_check(const struct replica *r, const struct store *s) {
         check_member(r, &r->members[i]);
         for (size_t k = 0; k < i; k++) {
             ASSERT(!wallet_equal(&r->members[i].wallet, &r->members[k].wallet));
+            ASSERT(r->members[i].lead_turn == 0 ||
+                   r->members[i].lead_turn != r->members[k].lead_turn);
         }
     }
 }
