@@ -12,6 +12,7 @@
 /* ---- The end of a call ---- */
 
 static void call_free(struct client_call *call) {
+    ASSERT(call->result == NULL);
     arena_close(&call->arena); /* Wipes. */
     free(call);
 }
@@ -27,15 +28,23 @@ static void tell(struct client_call *call, struct novakms_result *result) {
     result_cb(data, result);
 }
 
-/* Gives a result with a failure's code and sentence; the one for no memory when that is out. */
-static struct novakms_result *failed_result(const struct status *why) {
-    struct client_result *r = client_result_make();
-    if (r == NULL) {
-        return client_result_nomem();
-    }
-    r->public.code = (enum novakms_code)why->code;
-    (void)snprintf(r->public.text, sizeof(r->public.text), "%s", why->text);
-    return &r->public;
+static struct client_result *take_result(struct client_call *call) {
+    struct client_result *r = call->result;
+    ASSERT(r != NULL); /* Told twice. */
+    call->result = NULL;
+    return r;
+}
+
+static void set_failure(struct novakms_result *result, const struct status *why) {
+    result->code = (enum novakms_code)why->code;
+    (void)snprintf(result->text, sizeof(result->text), "%s", why->text);
+}
+
+/* Gives a call's result with a failure's code and sentence. */
+static struct novakms_result *failed_result(struct client_call *call, const struct status *why) {
+    struct novakms_result *result = &take_result(call)->public;
+    set_failure(result, why);
+    return result;
 }
 
 void client_tell_ready(struct novakms *client) {
@@ -59,7 +68,7 @@ static void on_ready(uv_timer_t *timer) {
 
 /* For a result known at the start of a call: told in the loop's next turn. */
 static void tell_later(struct client_call *call, const struct status *why) {
-    call->ready = failed_result(why);
+    call->ready = failed_result(call, why);
     int error = uv_timer_start(&call->client->ready_timer, on_ready, 0, 0);
     ASSERT(error == 0); /* Fails only for a closing handle. */
 }
@@ -114,22 +123,32 @@ static void show_stamps(struct client_call *call) {
 static RC attempt(struct client_call *call, struct status *why);
 static void wait_for_list(struct client_call *call);
 
+/* Memory is out for the answer: of a write, what it has done is told all the same. */
+static void cut_answer(const struct client_call *call, struct novakms_result *result,
+                       const struct novakms_stamp *highest) {
+    struct status why;
+    status_set(&why, STATUS_RESOURCE_EXHAUSTED, "out of memory for the answer");
+    struct novakms_result cut = { .may_miss = result->may_miss };
+    if (!call->op->is_read) {
+        cut.maybe_executed = true;
+        cut.stamp = *highest;
+    }
+    *result = cut; /* Its arena has what it pointed to, and goes with it. */
+    set_failure(result, &why);
+}
+
 static struct novakms_result *read_answer(struct client_call *call,
                                           const ProtobufCMessage *message) {
-    struct client_result *r = client_result_make();
-    struct novakms_stamp highest = { 0 };
-    if (r == NULL) {
-        return client_result_nomem();
-    }
+    struct client_result *r = take_result(call);
     struct novakms_result *result = &r->public;
+    struct novakms_stamp highest = { 0 };
     bool ok = call->op->read(r, message, &highest);
     if (result->may_miss) {
         forget_shown(call);
     }
     note_stamp(call, &highest);
     if (!ok) {
-        novakms_free(&result);
-        return client_result_nomem();
+        cut_answer(call, result, &highest);
     }
     return result;
 }
@@ -145,7 +164,7 @@ static bool is_maybe_executed(const struct net_outcome *outcome) {
 
 static struct novakms_result *read_failure(struct client_call *call,
                                            const struct net_outcome *outcome) {
-    struct novakms_result *result = failed_result(&outcome->status);
+    struct novakms_result *result = failed_result(call, &outcome->status);
     if (outcome->may_miss) {
         forget_shown(call);
     }
@@ -154,9 +173,6 @@ static struct novakms_result *read_failure(struct client_call *call,
         stamp.hlc = outcome->stamp.hlc;
         memcpy(stamp.writer, outcome->stamp.writer, sizeof(stamp.writer));
         note_stamp(call, &stamp);
-    }
-    if (result == client_result_nomem()) {
-        return result;
     }
     result->retry_after_ms = outcome->retry_after_ms;
     result->may_miss = outcome->may_miss;
@@ -439,11 +455,17 @@ static uint32_t timeout_of(const struct novakms *client, const struct client_op 
 uint64_t client_start(struct novakms *client, const struct client_op *op, const void *args,
                       void *data, novakms_result_cb result_cb) {
     static const struct novakms_plain_args plain = { 0 };
-    struct client_call *call = calloc(1, sizeof(*call));
-    if (call == NULL || client->is_closing) {
-        free(call);
+    if (client->is_closing) {
         return 0;
     }
+    struct client_call *call = calloc(1, sizeof(*call));
+    struct client_result *result = client_result_make();
+    if (call == NULL || result == NULL) {
+        free(call);
+        free(result);
+        return 0;
+    }
+    call->result = result;
     args = args == NULL ? &plain : args;
     uv_update_time(client->loop);
     arena_init(&call->arena, CLIENT_REQUEST_BYTES_MAX);
@@ -480,11 +502,16 @@ enum novakms_code client_wait(struct novakms *client, const struct client_op *op
                               struct novakms_result **out) {
     *out = NULL;
     if (!client->owns_loop || client->is_running) {
-        struct status why;
-        status_set(&why, STATUS_FAILED_PRECONDITION,
-                   "waiting calls work on a client's own loop and outside its callbacks; use %s",
-                   "the calls that start");
-        *out = failed_result(&why);
+        struct client_result *r = client_result_make();
+        *out = client_result_nomem();
+        if (r != NULL) {
+            struct status why;
+            status_set(&why, STATUS_FAILED_PRECONDITION,
+                       "waiting calls work on a client's own loop and outside its callbacks; use "
+                       "the calls that start");
+            set_failure(&r->public, &why);
+            *out = &r->public;
+        }
         return (*out)->code;
     }
     client->is_running = true;

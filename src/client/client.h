@@ -135,7 +135,8 @@ struct client_op {
     size_t wrote_offset;
     /* Gives the request in the arena; NULL when memory is out, or *why says what is not allowed. */
     ProtobufCMessage *(*build)(struct arena *arena, const void *args, const char **why);
-    /* Copies the answer; raises *highest to the highest stamp in it. False when memory is out. */
+    /* Copies the answer; raises *highest to the highest stamp in it. False when memory is out: then
+     * *highest and may_miss are there all the same, of a write. */
     bool (*read)(struct client_result *r, const ProtobufCMessage *answer,
                  struct novakms_stamp *highest);
 };
@@ -180,6 +181,8 @@ struct client_call {
     size_t server_idx;
     uint64_t channel_call_id;     /* 0: on no channel. */
     struct novakms_result *ready; /* Told in the next turn. */
+    /* Made before anything is sent, so that no answer is lost for it. NULL: it is given away. */
+    struct client_result *result;
     void *data;
     novakms_result_cb result_cb;
 };

@@ -244,13 +244,16 @@ struct novakms_result {
     enum novakms_code code;
     char text[NOVAKMS_TEXT_BYTES]; /* One sentence, empty when OK. */
     uint32_t retry_after_ms;       /* RESOURCE_EXHAUSTED: when to try again; 0: not by waiting. */
-    /* The call failed, and a write may have been made all the same: read before writing again. */
+    /* The call failed, and a write may have been made all the same: read before writing again. Also
+     * when memory is out for the answer: RESOURCE_EXHAUSTED, and later calls show the write's stamp
+     * as if it had been taken. */
     bool maybe_executed;
     /* The node went on without a write that this client has made or seen, because it waited for it
      * long enough: a read may miss it. Said once: what was shown is forgotten, so that later calls
      * do not wait for it. */
     bool may_miss;
-    struct novakms_stamp stamp; /* put, delete, get, list; and a delete that a get found. */
+    /* put, delete, get, list; a delete that a get found; the greatest of a failed write's. */
+    struct novakms_stamp stamp;
     struct novakms_span bytes;  /* derive: the key. get: the value. */
     uint64_t expires_unix_ms;   /* get: 0 means never. */
     bool existed;               /* delete: whether the node held a value. */

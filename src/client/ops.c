@@ -328,6 +328,11 @@ static bool read_batch_get(struct client_result *r, const ProtobufCMessage *in,
 static bool read_batch_put(struct client_result *r, const ProtobufCMessage *in,
                            struct novakms_stamp *highest) {
     const Novakms__V1__BatchPutResponse *m = (const Novakms__V1__BatchPutResponse *)in;
+    struct novakms_stamp stamp;
+    r->public.may_miss = m->may_miss != 0;
+    for (size_t i = 0; i < m->n_items; i++) {
+        take_stamp(&stamp, m->items[i]->stamp, highest); /* Before memory may be out. */
+    }
     if (!make_items(r, m->n_items)) {
         return false;
     }
@@ -338,7 +343,6 @@ static bool read_batch_put(struct client_result *r, const ProtobufCMessage *in,
             return false;
         }
     }
-    r->public.may_miss = m->may_miss != 0;
     return true;
 }
 
