@@ -55,6 +55,7 @@ void arena_reset(struct arena *a) {
     }
     a->head = keep;
     a->used_bytes = 0;
+    a->held_bytes = keep == NULL ? 0 : sizeof(*keep) + keep->bytes;
 }
 
 static struct arena_block *add_block(struct arena *a, size_t len) {
@@ -67,6 +68,7 @@ static struct arena_block *add_block(struct arena *a, size_t len) {
     block->len = 0;
     block->bytes = bytes;
     a->head = block;
+    a->held_bytes += sizeof(*block) + bytes;
     return block;
 }
 

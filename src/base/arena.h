@@ -14,6 +14,7 @@ struct arena {
     struct arena_block *head; /* The block in use; older ones behind it. */
     size_t used_bytes;        /* Over all blocks, against bytes_max. */
     size_t bytes_max;
+    size_t held_bytes; /* Of all blocks, what is not used of them too. */
 };
 
 /* Nothing is taken until the first arena_take. */

@@ -376,6 +376,10 @@ struct arena *net_call_arena(struct net_call *call) {
     return &call->arena;
 }
 
+size_t net_call_held_bytes(const struct net_call *call) {
+    return call->arena.held_bytes;
+}
+
 size_t net_call_answer_bytes_max(const struct net_call *call) {
     const struct session *s = call->session;
     size_t own_max = s->answer_frame_max;

@@ -180,6 +180,9 @@ uv_loop_t *net_call_loop(const struct net_call *call);
 uint64_t net_call_deadline_at_ms(const struct net_call *call);
 /* Lives until the call ends, then is wiped. For the answer's parts. */
 struct arena *net_call_arena(struct net_call *call);
+/* The memory of its arena, which is also its request's: at most message_bytes_max and what its
+ * blocks have left, as much again. */
+size_t net_call_held_bytes(const struct net_call *call);
 /* How long a packed answer may be. */
 size_t net_call_answer_bytes_max(const struct net_call *call);
 /* What the call asks for is done. Copies details, which go with every error that it ends with from

@@ -207,10 +207,10 @@ static bool park(struct run *run, const struct service_call *call) {
     uint64_t until_ms =
         is_written ? until_answer(run, now_ms) : until_known(run, call->is_write, now_ms);
     struct run *parked = NULL;
-    if (until_ms > now_ms && service_waits_has_room(&kms->waits)) {
+    if (until_ms > now_ms) {
         parked = arena_take(net_call_arena(run->call), sizeof(*parked));
     }
-    if (parked == NULL) {
+    if (parked == NULL || !service_waits_has_room(&kms->waits, run->call)) {
         run->may_miss = run->may_miss || !is_written;
         run->is_over = is_written;
         return false;
@@ -251,6 +251,7 @@ RC service_kms_init(struct service_kms **out, const struct service_kms_cfg *cfg)
             .post_ctx = cfg->post_ctx,
             .worker_idx = cfg->worker_idx,
             .count_max = SERVICE_WAIT_COUNT_MAX,
+            .bytes_max = SERVICE_WAIT_BYTES_MAX,
         };
         rc = service_waits_init(&kms->waits, &waits);
     }

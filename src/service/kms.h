@@ -10,6 +10,9 @@
 /* Calls of one worker that wait at once; further ones are answered at once, as if their wait were
  * over. */
 #define SERVICE_WAIT_COUNT_MAX 4096u
+/* The memory that they hold together. A request has up to a frame, and what is made of it as much
+ * again: without this, 4096 of them would hold more than any machine has. */
+#define SERVICE_WAIT_BYTES_MAX ((size_t)64 * 1024 * 1024)
 /* A wait ends so long before its call's deadline, so that the answer arrives: a tenth of what is
  * left, between these. */
 #define SERVICE_ANSWER_MARGIN_MIN_MS 20u

@@ -320,13 +320,12 @@ static void resume_cb(struct service_wait *wait, bool is_due) {
 static bool park(struct pull *pull, uint64_t look_at_ms) {
     struct service_peer *peer = pull->peer;
     struct pull *parked = pull->wait.call == NULL ? NULL : pull;
-    bool may_wait = pull->until_ms > uv_now(peer->cfg.loop) &&
-                    service_waits_has_room(&peer->waits) &&
-                    !atomic_load(peer->cfg.shared->is_stopping);
+    bool may_wait =
+        pull->until_ms > uv_now(peer->cfg.loop) && !atomic_load(peer->cfg.shared->is_stopping);
     if (parked == NULL && may_wait) {
         parked = arena_take(net_call_arena(pull->call), sizeof(*parked));
     }
-    if (parked == NULL || !may_wait) {
+    if (parked == NULL || !may_wait || !service_waits_has_room(&peer->waits, pull->call)) {
         return false;
     }
     if (parked != pull) {

@@ -64,6 +64,7 @@ RC service_peer_init(struct service_peer **out, const struct service_peer_cfg *c
         .post_ctx = cfg->post_ctx,
         .worker_idx = cfg->worker_idx,
         .count_max = SERVICE_POLL_COUNT_MAX,
+        .bytes_max = SERVICE_POLL_BYTES_MAX,
     };
     struct rc rc = init_limiter(peer);
     if (rc.err == E_OK) {

@@ -15,6 +15,8 @@
 
 /* Long polls of one worker that wait at once; further ones are answered at once. */
 #define SERVICE_POLL_COUNT_MAX 1024u
+/* The memory that they hold together: a full vector takes about 2 MiB. */
+#define SERVICE_POLL_BYTES_MAX ((size_t)64 * 1024 * 1024)
 /* Records and bytes that one section under the store's lock copies. */
 #define SERVICE_PAGE_STEP_COUNT 64u
 #define SERVICE_PAGE_STEP_BYTES ((size_t)64 * 1024)

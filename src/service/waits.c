@@ -41,6 +41,7 @@ static void leave(struct service_wait *wait) {
     list_remove(&wait->link);
     if (wait->waits != NULL) {
         atomic_fetch_sub(&wait->waits->count, 1);
+        wait->waits->bytes -= wait->bytes;
         wait->waits = NULL;
     }
 }
@@ -50,14 +51,18 @@ static void ended_cb(void *ctx) {
     leave(ctx);
 }
 
-bool service_waits_has_room(const struct service_waits *waits) {
-    return atomic_load_explicit(&waits->count, memory_order_relaxed) < waits->cfg.count_max;
+bool service_waits_has_room(const struct service_waits *waits, const struct net_call *call) {
+    size_t bytes = net_call_held_bytes(call);
+    return atomic_load_explicit(&waits->count, memory_order_relaxed) < waits->cfg.count_max &&
+           bytes <= waits->cfg.bytes_max && waits->bytes <= waits->cfg.bytes_max - bytes;
 }
 
 void service_waits_add(struct service_waits *waits, struct service_wait *wait) {
     wait->waits = waits;
     list_add(&waits->waiting, &wait->link);
     atomic_fetch_add(&waits->count, 1);
+    wait->bytes = net_call_held_bytes(wait->call);
+    waits->bytes += wait->bytes;
     net_call_on_end(wait->call, ended_cb, wait);
     /* It may have happened between the caller's look and the count: nobody was told then. */
     const struct store *store = service_kv_lock(waits->cfg.kv);

@@ -20,6 +20,7 @@ struct service_waits_cfg {
     void *post_ctx;
     uint32_t worker_idx;
     uint32_t count_max;
+    size_t bytes_max; /* Of the calls' memory together. */
 };
 
 /* A list without a head of its own: whoever is in it can leave without knowing it. */
@@ -30,9 +31,10 @@ struct service_link {
 
 /* One call that waits, in its arena. */
 struct service_wait {
-    struct service_link link;    /* First. This and the next two are the list's. */
+    struct service_link link;    /* First. This and the next three are the list's. */
     struct service_waits *waits; /* NULL while it does not wait. */
     bool is_due_now;
+    size_t bytes;
     struct net_call *call;
     uint64_t until_ms; /* Monotonic: when the wait is over in any case. */
     /* Whether what it waits for has happened. Under the store's lock: O(1), no side effects. */
@@ -46,6 +48,7 @@ struct service_waits {
     struct service_waits_cfg cfg;
     struct service_link waiting;
     atomic_uint count;
+    size_t bytes; /* Of those that are counted, when each was added. */
     uv_timer_t timer;
     uint64_t timer_at_ms; /* 0: not set. */
     atomic_bool is_wake_posted;
@@ -56,8 +59,9 @@ RC service_waits_init(struct service_waits *waits, const struct service_waits_cf
 /* On the loop, or when it does not run any more: closes the timer. */
 void service_waits_stop(struct service_waits *waits);
 
-/* Whether one more may be added: fewer than count_max wait. */
-bool service_waits_has_room(const struct service_waits *waits);
+/* Whether a call may be added: fewer than count_max wait, and with it they hold no more than
+ * bytes_max. What it takes to be parked is held already. */
+bool service_waits_has_room(const struct service_waits *waits, const struct net_call *call);
 /* Parks a call, whose wait is filled but for the list's fields. It is resumed later, never inside
  * this; or forgotten when the call ends otherwise. */
 void service_waits_add(struct service_waits *waits, struct service_wait *wait);

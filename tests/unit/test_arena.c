@@ -96,13 +96,40 @@ static void test_close(void **state) {
     assert_null(arena_take(&a, 1));
 }
 
+/* What is held is what malloc was asked for, whatever is used of it. */
+static void test_held_bytes(void **state) {
+    (void)state;
+    struct arena a;
+    arena_init(&a, 100000);
+    assert_int_equal(a.held_bytes, 0);
+    assert_non_null(arena_take(&a, 1));
+    size_t small_bytes = a.held_bytes;
+    assert_true(small_bytes > 4096);
+    assert_non_null(arena_take(&a, 4000));
+    assert_int_equal(a.held_bytes, small_bytes);
+    assert_non_null(arena_take(&a, 50000));
+    assert_int_equal(a.held_bytes, 2 * small_bytes - 4096 + 50000);
+    assert_null(arena_take(&a, 50000));
+    assert_int_equal(a.held_bytes, 2 * small_bytes - 4096 + 50000);
+    arena_reset(&a);
+    assert_int_equal(a.held_bytes, small_bytes);
+    arena_close(&a);
+    assert_int_equal(a.held_bytes, 0);
+    arena_init(&a, 100000);
+    assert_non_null(arena_take(&a, 50000));
+    arena_reset(&a); /* Nothing small to keep. */
+    assert_int_equal(a.held_bytes, 0);
+    arena_close(&a);
+}
+
 int main(void) {
-    struct CMUnitTest tests[3 + TEST_ROWS(limit_rows)] = {
+    struct CMUnitTest tests[4 + TEST_ROWS(limit_rows)] = {
         cmocka_unit_test(test_alignment_and_separation),
         cmocka_unit_test(test_reset),
         cmocka_unit_test(test_close),
+        cmocka_unit_test(test_held_bytes),
     };
-    size_t count = 3;
+    size_t count = 4;
     TEST_ADD_ROWS(tests, count, test_limit, limit_rows);
     return cmocka_run_group_tests_name("arena", tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@ struct net_call {
     struct fixture *f;
     uv_loop_t *loop;
     struct arena arena;
+    size_t request_bytes;
     unsigned answered_count;
     unsigned failed_count;
     struct status why;
@@ -31,6 +32,9 @@ void *net_call_context(const struct net_call *call) {
 }
 struct arena *net_call_arena(struct net_call *call) {
     return &call->arena;
+}
+size_t net_call_held_bytes(const struct net_call *call) {
+    return call->request_bytes + call->arena.held_bytes;
 }
 size_t net_call_answer_bytes_max(const struct net_call *call) {
     (void)call;
@@ -65,6 +69,7 @@ struct worker {
     uv_loop_t loop;
     uv_async_t alive; /* A worker's loop has handles; one without never runs a timer. */
     struct service_peer *peer;
+    size_t request_bytes; /* Of the calls that start. */
     void (*posted)(void *arg);
     void *posted_arg;
     unsigned posted_count;
@@ -197,6 +202,7 @@ static void open_call(struct worker *w, struct net_call *call) {
     call->f = &w->f;
     call->loop = &w->loop;
     call->timeout_ms = 60000;
+    call->request_bytes = w->request_bytes;
     arena_init(&call->arena, (size_t)16 << 20);
 }
 
@@ -331,6 +337,35 @@ static void test_long_poll(void **state) {
     assert_int_equal(gone.answered_count + gone.failed_count, 0);
     arena_close(&call.arena);
     arena_close(&gone.arena);
+    close_worker(&w);
+}
+
+/* One that would hold too much, alone or with the others, is answered at once. */
+static void test_long_polls_are_bounded(void **state) {
+    (void)state;
+    struct worker w;
+    struct asker a;
+    struct net_call calls[2];
+    open_worker(&w);
+    open_asker(&a, &w);
+    a.request.responder_incarnation = fixture_bytes(a.responder, STORE_WRITER_BYTES);
+    a.request.wait_ms = 50000;
+    w.request_bytes = SERVICE_POLL_BYTES_MAX;
+    pull(&w, &a, &calls[0]);
+    assert_int_equal(calls[0].answered_count, 1);
+    arena_close(&calls[0].arena);
+    w.request_bytes = SERVICE_POLL_BYTES_MAX / 2;
+    pull(&w, &a, &calls[0]);
+    assert_int_equal(calls[0].answered_count, 0);
+    pull(&w, &a, &calls[1]);
+    assert_int_equal(calls[1].answered_count, 1);
+    arena_close(&calls[1].arena);
+    calls[0].end_cb(calls[0].end_ctx);
+    pull(&w, &a, &calls[1]);
+    assert_int_equal(calls[1].answered_count, 0);
+    calls[1].end_cb(calls[1].end_ctx);
+    arena_close(&calls[0].arena);
+    arena_close(&calls[1].arena);
     close_worker(&w);
 }
 
@@ -548,6 +583,7 @@ int main(void) {
         cmocka_unit_test(test_bytes_are_bounded),
         cmocka_unit_test(test_long_poll),
         cmocka_unit_test(test_long_poll_ends),
+        cmocka_unit_test(test_long_polls_are_bounded),
         cmocka_unit_test(test_who_may_pull),
         cmocka_unit_test(test_digests),
         cmocka_unit_test(test_secret_is_asked_for),

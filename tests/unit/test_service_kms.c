@@ -8,6 +8,7 @@ struct net_call {
     struct fixture *f;
     uv_loop_t *loop;
     uint64_t timeout_ms;
+    size_t held_bytes; /* Of its own; the arena is all calls'. */
     bool is_executed;
     struct net_error_details done; /* What net was told then. */
     bool is_refused;               /* At a recheck. */
@@ -28,6 +29,9 @@ void *net_call_context(const struct net_call *call) {
 }
 struct arena *net_call_arena(struct net_call *call) {
     return &call->f->arena;
+}
+size_t net_call_held_bytes(const struct net_call *call) {
+    return call->held_bytes;
 }
 size_t net_call_answer_bytes_max(const struct net_call *call) {
     (void)call;
@@ -71,6 +75,7 @@ struct worker {
     uv_loop_t loop;
     uv_async_t alive; /* A worker's loop has handles; one without never runs a timer. */
     struct service_kms *kms;
+    size_t held_bytes; /* Of the calls that start. */
     void (*posted)(void *arg);
     void *posted_arg;
     unsigned posted_count;
@@ -120,7 +125,9 @@ static void got_cb(const Novakms__V1__GetResponse *out, void *closure_data) {
 /* Reads key "k" with a stamp of `writer` at the present. */
 static void start_get_within(struct worker *w, struct net_call *call, Novakms__V1__GetRequest *in,
                              const struct store_stamp *stamp, uint64_t timeout_ms) {
-    *call = (struct net_call){ .f = &w->f, .loop = &w->loop, .timeout_ms = timeout_ms };
+    *call = (struct net_call){
+        .f = &w->f, .loop = &w->loop, .timeout_ms = timeout_ms, .held_bytes = w->held_bytes
+    };
     Novakms__V1__Stamp *seen = arena_take(&w->f.arena, sizeof(*seen));
     assert_non_null(seen);
     novakms__v1__stamp__init(seen);
@@ -308,6 +315,39 @@ static void test_waiting_is_bounded(void **state) {
     close_worker(&w);
 }
 
+/* Also in what they hold together, of which each takes with it what it has brought. */
+static void test_waiting_bytes_are_bounded(void **state) {
+    (void)state;
+    struct worker w;
+    struct net_call calls[2];
+    struct net_call other;
+    Novakms__V1__GetRequest in[3];
+    open_worker(&w, 60000);
+    w.held_bytes = SERVICE_WAIT_BYTES_MAX / 2;
+    for (unsigned round = 0; round < 3; round++) {
+        for (size_t i = 0; i < 2; i++) {
+            start_get(&w, &calls[i], &in[i], stranger, FIXTURE_NOW_MS << 16);
+            assert_int_equal(calls[i].failed_count, 0);
+            calls[i].held_bytes++; /* What is taken later is not counted. */
+        }
+        w.held_bytes = 1;
+        start_get(&w, &other, &in[2], stranger, FIXTURE_NOW_MS << 16);
+        assert_int_equal(other.failed_count, 1);
+        assert_true(other.details.may_miss);
+        w.held_bytes = SERVICE_WAIT_BYTES_MAX / 2;
+        calls[0].end_cb(calls[0].end_ctx);
+        calls[1].end_cb(calls[1].end_ctx);
+    }
+    w.held_bytes = SERVICE_WAIT_BYTES_MAX + 1;
+    start_get(&w, &other, &in[2], stranger, FIXTURE_NOW_MS << 16);
+    assert_int_equal(other.failed_count, 1);
+    w.held_bytes = SERVICE_WAIT_BYTES_MAX;
+    start_get(&w, &other, &in[2], stranger, FIXTURE_NOW_MS << 16);
+    assert_int_equal(other.failed_count, 0);
+    other.end_cb(other.end_ctx);
+    close_worker(&w);
+}
+
 static void put_cb(const Novakms__V1__PutResponse *out, void *closure_data) {
     struct net_call *call = closure_data;
     assert_non_null(out->stamp);
@@ -323,7 +363,9 @@ static void put_cb(const Novakms__V1__PutResponse *out, void *closure_data) {
 
 static void begin_put(struct worker *w, struct net_call *call, const Novakms__V1__PutRequest *in,
                       uint64_t timeout_ms) {
-    *call = (struct net_call){ .f = &w->f, .loop = &w->loop, .timeout_ms = timeout_ms };
+    *call = (struct net_call){
+        .f = &w->f, .loop = &w->loop, .timeout_ms = timeout_ms, .held_bytes = w->held_bytes
+    };
     novakms__v1__kms_service__put(service_kms_service(w->kms), in, put_cb, call);
 }
 
@@ -643,6 +685,7 @@ int main(void) {
         cmocka_unit_test(test_no_waiting_configured),
         cmocka_unit_test(test_wait_ends_before_the_deadline),
         cmocka_unit_test(test_waiting_is_bounded),
+        cmocka_unit_test(test_waiting_bytes_are_bounded),
         cmocka_unit_test(test_put_waits_for_its_callers_write),
         cmocka_unit_test(test_put_goes_on_without_its_callers_write),
         cmocka_unit_test(test_put_waits_twice),
