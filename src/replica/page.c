@@ -309,6 +309,9 @@ bool replica_merge(struct replica *r, struct store *s, const struct replica_arri
         return false;
     }
     for (size_t i = 0; i < records->count; i++) {
+        store_merge_ahead(s, &records->at[i].remote);
+    }
+    for (size_t i = 0; i < records->count; i++) {
         merge_one(r, s, &m->task, &records->at[i], now);
     }
     note_partial(r, s, m, arrival->page);

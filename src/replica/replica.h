@@ -208,7 +208,7 @@ struct replica_record {
 };
 /* Some of the page's records. */
 struct replica_records {
-    const struct replica_record *at;
+    struct replica_record *at;
     size_t count;
 };
 /* Merges records of the page, at most REPLICA_MERGE_STEP. Each refused one is counted, and neither

@@ -68,11 +68,10 @@ struct parts {
     bool added; /* The record is new. */
 };
 
-static struct record *make_record(struct app *app, struct span key) {
+static struct record *make_record(struct app *app, uint64_t hash, struct span key) {
     struct record *r = malloc(sizeof(*r) + key.len);
     if (r != NULL) {
-        *r = (struct record){ .app = app, .key_len = (uint16_t)key.len };
-        r->hash = siphash(&app->key, key);
+        *r = (struct record){ .app = app, .key_len = (uint16_t)key.len, .hash = hash };
         memcpy(record_key_ptr(r), key.ptr, key.len);
     }
     return r;
@@ -88,11 +87,13 @@ static void prefetch_neighbours(const struct record *r) {
 static RC take_parts(struct store *s, const struct change *c, struct parts *p) {
     p->app = c->app;
     p->record = c->record;
+    uint64_t hash = c->hash;
     if (p->app == NULL) {
         TRY(app_open(s, c->app_id, &p->app));
+        hash = app_hash(p->app, c->key);
     }
     if (p->record == NULL) {
-        p->record = make_record(p->app, c->key);
+        p->record = make_record(p->app, hash, c->key);
         ENSURE(p->record != NULL, NOMEM);
         p->added = true;
     } else {

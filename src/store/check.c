@@ -26,7 +26,7 @@ static void check_flags(const struct record *r) {
 static void check_record(const struct store *s, const struct record *r, struct sums *sums) {
     const struct writers *w = &s->writers;
     check_flags(r);
-    ASSERT(app_find_record(r->app, record_key(r)) == r);
+    ASSERT(table_find(&r->app->table, app_hash(r->app, record_key(r)), record_key(r)) == r);
     ASSERT(r->hlc != 0);
     ASSERT(r->writer != 0 && w->at[r->writer].use_count > 0);
     ASSERT((r->replaced_hlc == 0) == (r->replaced_writer == 0));

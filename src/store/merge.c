@@ -121,6 +121,14 @@ static RC check_remote(const struct store *s, const struct store_remote *r, uint
     return check_time(s, r, now_unix_ms);
 }
 
+void store_merge_ahead(const struct store *s, struct store_remote *r) {
+    const struct app *app = app_find(s, r->app_id);
+    if (app != NULL) {
+        r->hash = app_hash(app, r->key);
+        table_prefetch(&app->table, r->hash);
+    }
+}
+
 RC store_merge(struct store *s, const struct store_remote *r, uint64_t now_unix_ms,
                struct store_merged *out) {
     *out = (struct store_merged){ 0 };
@@ -129,7 +137,8 @@ RC store_merge(struct store *s, const struct store_remote *r, uint64_t now_unix_
         return refuse(s, out, refusal_of(r, rc.err), rc);
     }
     struct app *app = app_find(s, r->app_id);
-    struct record *here = app == NULL ? NULL : app_find_record(app, r->key);
+    uint64_t hash = app == NULL || r->hash != 0 ? r->hash : app_hash(app, r->key);
+    struct record *here = app == NULL ? NULL : table_find(&app->table, hash, r->key);
     struct store_merged merged = { 0 };
     if (wins(s, r, here, &merged)) {
         if (!fits(s, app, here, r)) {
@@ -139,6 +148,7 @@ RC store_merge(struct store *s, const struct store_remote *r, uint64_t now_unix_
                             .app = app,
                             .record = here,
                             .key = r->key,
+                            .hash = hash,
                             .sealed = r->sealed,
                             .stamp = r->stamp,
                             .replaced = r->replaced,

@@ -27,7 +27,7 @@ RC store_get(const struct store *s, uint64_t app_id, struct span key, uint64_t n
     *out = (struct store_record){ 0 };
     const struct app *app = app_find(s, app_id);
     ENSURE(app != NULL, NOT_FOUND);
-    const struct record *r = app_find_record(app, key);
+    const struct record *r = table_find(&app->table, app_hash(app, key), key);
     ENSURE(r != NULL, NOT_FOUND);
     record_show(s, r, now_unix_ms, out);
     if (out->state != STORE_LIVE) {

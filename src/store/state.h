@@ -58,16 +58,18 @@ struct app *app_find(const struct store *s, uint64_t app_id);
 RC app_open(struct store *s, uint64_t app_id, struct app **out);
 /* Frees it if it holds nothing. Accepts NULL. */
 void app_drop_if_empty(struct store *s, struct app *app);
-struct record *app_find_record(const struct app *app, struct span key);
+/* Of a key, for the app's table. */
+uint64_t app_hash(const struct app *app, struct span key);
 
 /* ---- change.c: the only code that alters records ---- */
 
 /* A version of a record, checked, about to replace what its key holds. */
 struct change {
     uint64_t app_id;
-    struct app *app;       /* What app_find and app_find_record give for it, so that nobody looks */
-    struct record *record; /* twice; or NULL. */
+    struct app *app; /* What app_find and table_find give for it, so that nobody looks twice; */
+    struct record *record; /* or NULL. */
     struct span key;
+    uint64_t hash; /* Of the key, when there is an app. */
     struct span sealed;
     struct store_stamp stamp;
     struct store_stamp replaced;

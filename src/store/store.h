@@ -202,6 +202,7 @@ struct store_remote {
     struct store_stamp replaced;
     uint64_t ttl_ms;
     bool tombstone;
+    uint64_t hash; /* What store_merge_ahead() made of app and key; 0: it was not called. */
 };
 
 enum store_outcome {
@@ -219,6 +220,9 @@ struct store_merged {
     enum store_refusal refusal;
 };
 
+/* Fetches what store_merge() of r will look for into the processor's cache, without waiting for it.
+ * For a few dozen records that are merged right after; s is not reset between. Sets r->hash. */
+void store_merge_ahead(const struct store *s, struct store_remote *r);
 /* Joins one record of another replica: the greater stamp stays. Order, repetition and loss of other
  * records do not change the result. Copies what s must not have lent. *out is filled in any case,
  * and refusals are counted by reason. Never refused for a quota. Errors, with out->refusal:

@@ -139,6 +139,10 @@ void table_close(struct table *t) {
     *t = (struct table){ 0 };
 }
 
+void table_prefetch(const struct table *t, uint64_t hash) {
+    __builtin_prefetch(bucket_at(t, bucket_of(t, (uint32_t)hash)), 1);
+}
+
 struct record *table_find(const struct table *t, uint64_t hash, struct span key) {
     uint32_t tag = (uint32_t)hash;
     struct table_bucket *b = bucket_at(t, bucket_of(t, tag));

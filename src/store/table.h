@@ -32,6 +32,8 @@ struct table {
 RC table_init(struct table *t);
 /* The table is empty, or its records are freed by whoever owns them. Accepts a closed table. */
 void table_close(struct table *t);
+/* Starts fetching the bucket that table_find() of the hash reads. */
+void table_prefetch(const struct table *t, uint64_t hash);
 /* NULL when there is none. */
 struct record *table_find(const struct table *t, uint64_t hash, struct span key);
 /* The record's key is not there yet. Growing can fail for want of memory; then it is tried again at

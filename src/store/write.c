@@ -104,7 +104,8 @@ static struct store_stamp stamp_of(const struct store *s, const struct record *r
 static RC write_change(struct store *s, const struct store_write *w, struct change *c,
                        struct store_written *out) {
     c->app = app_find(s, w->app_id);
-    c->record = c->app == NULL ? NULL : app_find_record(c->app, w->key);
+    c->hash = c->app == NULL ? 0 : app_hash(c->app, w->key);
+    c->record = c->app == NULL ? NULL : table_find(&c->app->table, c->hash, w->key);
     const struct record *r = c->record;
     out->existed = r != NULL && record_state(r, w->now_unix_ms) == STORE_LIVE;
     TRY(check_counts(s, c, out));

@@ -52,6 +52,7 @@ void writers_reset(struct writers *w, const uint8_t own[static STORE_WRITER_BYTE
     w->entry_count = 0;
     w->listed_count = 0;
     w->own_idx = 0;
+    w->recent_idx = 0;
     w->rest_hlc = 0;
     w->floor_rest_hlc = 0;
     w->floor_folded_hlc = 0;
@@ -61,6 +62,9 @@ void writers_reset(struct writers *w, const uint8_t own[static STORE_WRITER_BYTE
 uint32_t writers_find(const struct writers *w, const uint8_t id[static STORE_WRITER_BYTES]) {
     if (w->own_idx != 0 && id_equal(w->at[w->own_idx].id, id)) {
         return w->own_idx; /* The most frequent by far; spares the hash. */
+    }
+    if (w->recent_idx != 0 && id_equal(w->at[w->recent_idx].id, id)) {
+        return w->recent_idx; /* As in a log, where many come in a row. */
     }
     uint32_t idx = *bucket_for(w, id);
     while (idx != 0 && !id_equal(w->at[idx].id, id)) {
@@ -98,6 +102,7 @@ static void drop_if_unused(struct writers *w, uint32_t idx) {
         link = &w->at[*link].next_idx;
     }
     *link = e->next_idx;
+    w->recent_idx = w->recent_idx == idx ? 0 : w->recent_idx;
     *e = (struct writer_entry){ .next_idx = w->free_idx };
     w->free_idx = idx;
     w->entry_count--;
@@ -110,6 +115,7 @@ uint32_t writers_take(struct writers *w, const uint8_t id[static STORE_WRITER_BY
     }
     if (idx != 0) {
         w->at[idx].use_count++;
+        w->recent_idx = idx;
     }
     return idx;
 }

@@ -27,6 +27,7 @@ struct writers {
     uint32_t entry_count;      /* In use. */
     uint32_t listed_count;     /* With a known_hlc. */
     uint32_t own_idx;          /* Our own writer. */
+    uint32_t recent_idx;       /* The last one taken, or 0: the next is probably the same. */
     uint64_t rest_hlc;         /* Of the vector. */
     uint64_t floor_rest_hlc;   /* Of the floor: what it says of writers not in it. */
     uint64_t floor_folded_hlc; /* Entries up to here have been folded into that. */

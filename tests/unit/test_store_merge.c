@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The join of one record: who wins, what is refused and counted, what is a conflict. */
+#include <stdio.h>
+
 #include "store_fixture.h"
 
 #define HERE fixture_stamp(NOW, 10, 5)
@@ -106,75 +108,76 @@ static struct refuse_row {
         { HLC(NOW, 0), { 1 } },
         { 0 },
         STORE_TTL_MS_MAX,
-        false },
+        false,
+        0 },
       E_OK,
       STORE_REFUSED_NONE },
     { "no_key",
-      { 1, KEY(0), KEY(1), { HLC(NOW, 0), { 1 } }, { 0 }, 0, false },
+      { 1, KEY(0), KEY(1), { HLC(NOW, 0), { 1 } }, { 0 }, 0, false, 0 },
       E_MALFORMED,
       STORE_REFUSED_MALFORMED },
     { "long_key",
-      { 1, KEY(STORE_KEY_BYTES_MAX + 1), KEY(1), { HLC(NOW, 0), { 1 } }, { 0 }, 0, false },
+      { 1, KEY(STORE_KEY_BYTES_MAX + 1), KEY(1), { HLC(NOW, 0), { 1 } }, { 0 }, 0, false, 0 },
       E_TOO_BIG,
       STORE_REFUSED_KEY },
     { "long_value",
-      { 1, KEY(1), KEY(101), { HLC(NOW, 0), { 1 } }, { 0 }, 0, false },
+      { 1, KEY(1), KEY(101), { HLC(NOW, 0), { 1 } }, { 0 }, 0, false, 0 },
       E_TOO_BIG,
       STORE_REFUSED_SEALED },
     { "no_value",
-      { 1, KEY(1), KEY(0), { HLC(NOW, 0), { 1 } }, { 0 }, 0, false },
+      { 1, KEY(1), KEY(0), { HLC(NOW, 0), { 1 } }, { 0 }, 0, false, 0 },
       E_MALFORMED,
       STORE_REFUSED_MALFORMED },
     { "tombstone",
-      { 1, KEY(1), KEY(0), { HLC(NOW, 0), { 1 } }, { 0 }, 0, true },
+      { 1, KEY(1), KEY(0), { HLC(NOW, 0), { 1 } }, { 0 }, 0, true, 0 },
       E_OK,
       STORE_REFUSED_NONE },
     { "tombstone_with_value",
-      { 1, KEY(1), KEY(1), { HLC(NOW, 0), { 1 } }, { 0 }, 0, true },
+      { 1, KEY(1), KEY(1), { HLC(NOW, 0), { 1 } }, { 0 }, 0, true, 0 },
       E_MALFORMED,
       STORE_REFUSED_MALFORMED },
     { "tombstone_with_ttl",
-      { 1, KEY(1), KEY(0), { HLC(NOW, 0), { 1 } }, { 0 }, 1, true },
+      { 1, KEY(1), KEY(0), { HLC(NOW, 0), { 1 } }, { 0 }, 1, true, 0 },
       E_MALFORMED,
       STORE_REFUSED_MALFORMED },
     { "long_ttl",
-      { 1, KEY(1), KEY(1), { HLC(NOW, 0), { 1 } }, { 0 }, STORE_TTL_MS_MAX + 1, false },
+      { 1, KEY(1), KEY(1), { HLC(NOW, 0), { 1 } }, { 0 }, STORE_TTL_MS_MAX + 1, false, 0 },
       E_MALFORMED,
       STORE_REFUSED_MALFORMED },
     { "no_stamp",
-      { 1, KEY(1), KEY(1), { 0, { 1 } }, { 0 }, 0, false },
+      { 1, KEY(1), KEY(1), { 0, { 1 } }, { 0 }, 0, false, 0 },
       E_MALFORMED,
       STORE_REFUSED_MALFORMED },
     { "no_writer",
-      { 1, KEY(1), KEY(1), { HLC(NOW, 0), { 0 } }, { 0 }, 0, false },
+      { 1, KEY(1), KEY(1), { HLC(NOW, 0), { 0 } }, { 0 }, 0, false, 0 },
       E_MALFORMED,
       STORE_REFUSED_MALFORMED },
     { "replaced_without_writer",
-      { 1, KEY(1), KEY(1), { HLC(NOW, 0), { 1 } }, { HLC(NOW - 1, 0), { 0 } }, 0, false },
+      { 1, KEY(1), KEY(1), { HLC(NOW, 0), { 1 } }, { HLC(NOW - 1, 0), { 0 } }, 0, false, 0 },
       E_MALFORMED,
       STORE_REFUSED_MALFORMED },
     { "replaced_itself",
-      { 1, KEY(1), KEY(1), { HLC(NOW, 0), { 1 } }, { HLC(NOW, 0), { 1 } }, 0, false },
+      { 1, KEY(1), KEY(1), { HLC(NOW, 0), { 1 } }, { HLC(NOW, 0), { 1 } }, 0, false, 0 },
       E_MALFORMED,
       STORE_REFUSED_MALFORMED },
     { "replaced_above",
-      { 1, KEY(1), KEY(1), { HLC(NOW, 0), { 1 } }, { HLC(NOW, 0), { 2 } }, 0, false },
+      { 1, KEY(1), KEY(1), { HLC(NOW, 0), { 1 } }, { HLC(NOW, 0), { 2 } }, 0, false, 0 },
       E_MALFORMED,
       STORE_REFUSED_MALFORMED },
     { "past_skew",
-      { 1, KEY(1), KEY(1), { HLC(NOW + SKEW_MS + 1, 0), { 1 } }, { 0 }, 0, false },
+      { 1, KEY(1), KEY(1), { HLC(NOW + SKEW_MS + 1, 0), { 1 } }, { 0 }, 0, false, 0 },
       E_FUTURE,
       STORE_REFUSED_SKEW },
     { "our_own_unwritten",
-      { 1, KEY(1), KEY(1), { HLC(NOW, 0), { 7 } }, { 0 }, 0, false },
+      { 1, KEY(1), KEY(1), { HLC(NOW, 0), { 7 } }, { 0 }, 0, false, 0 },
       E_MALFORMED,
       STORE_REFUSED_MALFORMED },
     { "expired_now",
-      { 1, KEY(1), KEY(0), { HLC(NOW - 10, 9), { 1 } }, { 0 }, 10, false },
+      { 1, KEY(1), KEY(0), { HLC(NOW - 10, 9), { 1 } }, { 0 }, 10, false, 0 },
       E_OK,
       STORE_REFUSED_NONE },
     { "expired_there_only",
-      { 1, KEY(1), KEY(0), { HLC(NOW - 10, 9), { 1 } }, { 0 }, 11, false },
+      { 1, KEY(1), KEY(0), { HLC(NOW - 10, 9), { 1 } }, { 0 }, 11, false, 0 },
       E_FUTURE,
       STORE_REFUSED_SKEW },
 };
@@ -300,6 +303,47 @@ static void test_old_dead_loser(void **state) {
     store_close(&s);
 }
 
+/* Two versions each of more keys than the first buckets hold, in three apps that open meanwhile. */
+enum { AHEAD_COUNT = 300, AHEAD_STEP = 50 };
+
+static struct store_remote ahead_remote(size_t i, char key[static 8]) {
+    (void)snprintf(key, 8, "k%zu", i % (AHEAD_COUNT / 2));
+    return (struct store_remote){ .app_id = 1 + i % 3,
+                                  .key = span_str(key),
+                                  .sealed = SPAN_LIT("value"),
+                                  .stamp = fixture_stamp(NOW, i, (uint8_t)(1 + i % 5)) };
+}
+
+static void test_ahead(void **state) {
+    (void)state;
+    struct store *plain = fixture_open(9);
+    struct store *ahead = fixture_open(9);
+    static char keys[AHEAD_COUNT][8];
+    static struct store_remote remotes[AHEAD_COUNT];
+    for (size_t i = 0; i < AHEAD_COUNT; i++) {
+        struct store_merged merged;
+        remotes[i] = ahead_remote(i, keys[i]);
+        assert_ok(store_merge(plain, &remotes[i], NOW, &merged));
+    }
+    for (size_t i = 0; i < AHEAD_COUNT; i++) {
+        for (size_t j = i; i % AHEAD_STEP == 0 && j < i + AHEAD_STEP; j++) {
+            store_merge_ahead(ahead, &remotes[j]);
+        }
+        struct store_merged merged;
+        assert_ok(store_merge(ahead, &remotes[i], NOW, &merged));
+        assert_int_equal(merged.outcome, STORE_MERGE_APPLIED);
+    }
+    store_check(ahead); /* Each is found where its hash says. */
+    for (uint64_t app_id = 1; app_id <= 3; app_id++) {
+        struct store_digest want = store_digest(plain, app_id);
+        struct store_digest got = store_digest(ahead, app_id);
+        assert_int_equal(got.low, want.low);
+        assert_int_equal(got.high, want.high);
+    }
+    store_close(&plain);
+    store_close(&ahead);
+}
+
 static void test_names(void **state) {
     (void)state;
     assert_string_equal(store_refusal_name(STORE_REFUSED_NONE), "none");
@@ -311,7 +355,7 @@ int main(void) {
     struct CMUnitTest tests[64] = {
         cmocka_unit_test(test_own_comes_back), cmocka_unit_test(test_hard_bytes),
         cmocka_unit_test(test_writers_full),   cmocka_unit_test(test_old_dead_loser),
-        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_names),          cmocka_unit_test(test_ahead),
     };
     size_t count = 5;
     TEST_ADD_ROWS(tests, count, test_win, win_rows);
