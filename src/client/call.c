@@ -153,8 +153,8 @@ static struct novakms_result *read_answer(struct client_call *call,
     return result;
 }
 
-/* Some of a node's own answers say so too: UNKNOWN and whichever has a stamp that the write was made,
- * DEADLINE_EXCEEDED that it was made or its call ran out of time first. */
+/* Some of a node's own answers say so too: UNKNOWN and whichever has a stamp that the write was
+ * made, DEADLINE_EXCEEDED that it was made or its call ran out of time first. */
 static bool is_maybe_executed(const struct net_outcome *outcome) {
     enum status_code code = outcome->status.code;
     return outcome->executed == NET_MAYBE_EXECUTED ||

@@ -276,7 +276,8 @@ void call_start(struct session *s, const novakms_v1_Request *request, struct spa
         refuse_unknown(s, request);
         return;
     }
-    /* Also what it takes to wait: afterwards it may have written. No other call starts meanwhile. */
+    /* Also what it takes to wait: afterwards it may have written. No other call starts
+     * meanwhile. */
     struct net_call *call = deadlines_reserve(&w->deadlines).err == E_OK ? take_call(w) : NULL;
     if (call == NULL) {
         status_set(&w->why, STATUS_RESOURCE_EXHAUSTED, "%s", "no memory left for more calls");

@@ -41,7 +41,8 @@ void cluster_plain(const char *text, char *out, size_t out_bytes) {
 
 /* ---- What the node is told ---- */
 
-/* Each is a promise not kept: acknowledged writes that only the missing members held may be gone. */
+/* Each is a promise not kept: acknowledged writes that only the missing members held may be
+ * gone. */
 static void log_durability_reset(struct cluster *c) {
     struct replica_stats stats;
     (void)service_kv_lock(c->cfg.shared->kv);

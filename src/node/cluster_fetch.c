@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Gets the master secret from a member: one after the other in random order, until one gives what opens,
- * names both wallets, the hash and our nonce, and has the hash that is wanted. Whatever else a member
- * answers costs time, and nothing more. */
+/* Gets the master secret from a member: one after the other in random order, until one gives what
+ * opens, names both wallets, the hash and our nonce, and has the hash that is wanted. Whatever else
+ * a member answers costs time, and nothing more. */
 #include <stdio.h>
 #include <stdlib.h>
 

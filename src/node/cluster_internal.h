@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the cluster's files share; not for others. Everything is the cluster thread's own, but for what
- * a mutex guards, and for a page that is merged in the pool (cluster_page.c). */
+/* What the cluster's files share; not for others. Everything is the cluster thread's own, but for
+ * what a mutex guards, and for a page that is merged in the pool (cluster_page.c). */
 #pragma once
 
 #include <pthread.h>
@@ -99,7 +99,8 @@ bool cluster_job_run(struct cluster *c, struct cluster_job *job);
 
 /* The peer with that wallet that is listed; NULL when there is none. */
 struct peer *cluster_find(struct cluster *c, const struct wallet *wallet);
-/* The peer of a member, listed or not: made if need be, and kept for a while. NULL when memory is out. */
+/* The peer of a member, listed or not: made if need be, and kept for a while. NULL when memory is
+ * out. */
 struct peer *cluster_reach(struct cluster *c, const struct auth_instance *member);
 /* Takes the new list, and new TLS. */
 void cluster_take_members(struct cluster *c, const struct wallet *wallet,

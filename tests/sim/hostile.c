@@ -69,9 +69,9 @@ static void move(struct world *w, struct message *page, struct store_remote *r) 
     world_count(w, TALLY_LIE_MOVED);
 }
 
-/* A write that it has held itself, or a later one of its key, with its true stamp, to a node that has
- * known it. One that has just begun knows nothing to hold against a member's word, and nobody does
- * of a write that was lost with its node. */
+/* A write that it has held itself, or a later one of its key, with its true stamp, to a node that
+ * has known it. One that has just begun knows nothing to hold against a member's word, and nobody
+ * does of a write that was lost with its node. */
 static void replay(struct world *w, const struct machine *m, struct message *page) {
     if (w->write_count == 0 || page->record_count == PAGE_RECORD_COUNT_MAX) {
         return;

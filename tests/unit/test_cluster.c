@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The cluster's thread and the members that it pulls from: good ones, and such as hang, lie, fail or
- * are not who they should be. What one of them does costs the others nothing. */
+/* The cluster's thread and the members that it pulls from: good ones, and such as hang, lie, fail
+ * or are not who they should be. What one of them does costs the others nothing. */
 #define _GNU_SOURCE
 #include "cluster_world.h"
 
@@ -19,8 +19,8 @@ static void answer_error(struct member *m, const struct scripted_request *r) {
 
 /* ---- Several members ---- */
 
-/* One accepts and says no word, one answers no call, one fails each, and one hangs up. Each round of
- * the good one takes no longer for that: one after the other, fifty would take hours. */
+/* One accepts and says no word, one answers no call, one fails each, and one hangs up. Each round
+ * of the good one takes no longer for that: one after the other, fifty would take hours. */
 static void test_who_hangs_delays_no_other(void **state) {
     struct world *w = *state;
     struct member *mute = add_member(w, NULL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a node that becomes ready asks of the members: who holds which secret, and the secret itself,
- * of one after the other. Whoever lies, refuses, is broken or slow costs time only. */
+/* What a node that becomes ready asks of the members: who holds which secret, and the secret
+ * itself, of one after the other. Whoever lies, refuses, is broken or slow costs time only. */
 #define _GNU_SOURCE
 #include "cluster_world.h"
 #include "fake_odyn.h"
@@ -346,7 +346,8 @@ static void test_cancelled(void **state) {
     assert_int_equal(slow->fetch_count + other->fetch_count, 1);
 }
 
-/* One that never answers, nor ends the connection. A good one may be slow too, on a slow machine. */
+/* One that never answers, nor ends the connection. A good one may be slow too, on a slow
+ * machine. */
 static void test_a_slow_one(void **state) {
     struct world *w = *state;
     struct member *slow = add_member(w, status_silent);
