@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bench runs and reports; what it measures is nobody's pass or fail here."""
 
+import contextlib
 import json
 import os
 import pathlib
+import socket
+import struct
 import subprocess
+import threading
+
+import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("NOVA_BUILD_DIR", ROOT / "build")).resolve()
@@ -34,3 +40,93 @@ def test_bench_names_a_wrong_option():
                           capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 2
     assert "--rounds: 21 is not allowed" in done.stderr
+
+
+# --- a node with too much to do resets connections in their handshake --------------------------------
+
+APPLICATION_DATA = 0x17
+
+
+class ResettingProxy:
+    """In front of a node: resets the first `count` connections, at their first bytes, or with
+    `at_data` at their first encrypted ones."""
+
+    def __init__(self, target, count, at_data=False):
+        self.target, self.left, self.at_data = target, count, at_data
+        self.reset_count = 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.threads = []
+        self.is_closing = False
+        self._begin(self._accept)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.is_closing = True
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+        for thread in self.threads:
+            thread.join(60)
+        self.listener.close()
+
+    def _begin(self, run, *args):
+        thread = threading.Thread(target=run, args=args, daemon=True)
+        self.threads.append(thread)
+        thread.start()
+
+    def _accept(self):
+        while True:
+            client, _ = self.listener.accept()
+            if self.is_closing:
+                client.close()
+                return
+            resets = self.left > 0
+            self.left -= 1
+            server = socket.create_connection(self.target)
+            self._begin(self._up, client, server, resets)
+            if not resets or self.at_data:
+                self._begin(self._down, client, server)
+
+    def _up(self, client, server, resets):
+        with client, server, contextlib.suppress(OSError):
+            while data := client.recv(65536):
+                if resets and (not self.at_data or data[0] == APPLICATION_DATA):
+                    self.reset_count += 1
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                      struct.pack("ii", 1, 0))
+                    client.shutdown(socket.SHUT_RD)  # Wakes the other thread's send, if it blocks.
+                    server.shutdown(socket.SHUT_RDWR)
+                    return
+                server.sendall(data)
+            server.shutdown(socket.SHUT_WR)
+
+    @staticmethod
+    def _down(client, server):
+        with contextlib.suppress(OSError):
+            while data := server.recv(65536):
+                client.sendall(data)
+
+
+def remote(node, port, connections):
+    return subprocess.run(
+        [BUILD / "tools/bench/novakms-bench", "--only", "remote", "--port", str(port),
+         "--identity", node.dir / "app.key", "--connections", str(connections), "--rate", "200",
+         "--window-ms", "100"], capture_output=True, text=True, timeout=300, check=False)
+
+
+# With several connections some may be answered before others have sent anything.
+@pytest.mark.parametrize("connections, at_data", [(4, False), (1, True)])
+def test_bench_connects_again_after_a_reset(node, connections, at_data):
+    with ResettingProxy(node.rpc, 6, at_data) as proxy:
+        done = remote(node, proxy.port, connections)
+        assert done.returncode == 0, done.stderr
+        assert proxy.reset_count == 6
+
+
+def test_bench_does_not_connect_for_ever(node):
+    with ResettingProxy(node.rpc, 10**9) as proxy:
+        done = remote(node, proxy.port, 4)
+        assert done.returncode == 1
+        assert proxy.reset_count <= 4 * 17

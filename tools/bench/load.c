@@ -14,7 +14,11 @@
 #include "process.h"
 
 #define EVENTS_MAX 128
-#define SILENCE_MS_MAX 10000
+#define SILENCE_MS_MAX 60000
+/* A connection that is lost in its handshake is made anew so often, until so long after the load
+ * began. */
+#define TRY_COUNT_MAX 16
+#define OPEN_MS_MAX 120000
 /* A call's slot is its id modulo this; ids in flight on a connection are closer together. */
 #define SLOT_COUNT 256
 #define PLAIN_BYTES ((size_t)256 * 1024)
@@ -22,6 +26,9 @@
 struct load_conn {
     struct endpoint end;
     bool is_open;
+    bool was_heard;      /* An answer came, ever. */
+    uint32_t try_count;  /* That were lost. */
+    uint32_t owed_count; /* Requests to send once it is open. */
     uint64_t next_call_id;
     uint32_t inflight;
     uint64_t sent_at_us[SLOT_COUNT];
@@ -35,9 +42,11 @@ struct load {
     int epoll_fd;
     struct load_conn *conns;
     uint32_t open_count;
+    uint64_t open_until_us;
     /* Counting runs while started_at_us <= now; a warm-up has not started it yet. */
     bool is_counting;
     uint64_t started_at_us;
+    uint64_t counted_count; /* Answers. */
     uint64_t started_cpu_ns;
     uint64_t last_answer_at_us;
     uint64_t sent_count;
@@ -104,6 +113,33 @@ static RC make_requests(struct load *load, struct load_conn *conn, uint32_t coun
     return rc.err == E_AGAIN ? OK : rc;
 }
 
+/* A server with too much to do resets whoever has not shaken hands in time. With TLS 1.3 this side
+ * is through before the server is, so that it may do so until its first answer. Such a connection is
+ * made anew, and what was asked on it is asked again. */
+static RC try_again(struct load *load, struct load_conn *conn, struct rc why) {
+    if ((why.err != E_CLOSED && why.err != E_IO) || conn->was_heard ||
+        conn->try_count == TRY_COUNT_MAX || clock_mono_us() >= load->open_until_us) {
+        return why;
+    }
+    conn->try_count++;
+    load->open_count -= conn->is_open ? 1 : 0;
+    load->sent_count -= conn->inflight;
+    conn->owed_count += conn->inflight;
+    conn->inflight = 0;
+    conn->plain_len = 0;
+    endpoint_close(&conn->end);
+    return open_conn(load, conn);
+}
+
+static RC ask(struct load *load, struct load_conn *conn, uint32_t count) {
+    if (!conn->is_open) {
+        conn->owed_count += count;
+        return OK;
+    }
+    struct rc rc = make_requests(load, conn, count);
+    return rc.err == E_OK ? OK : try_again(load, conn, rc);
+}
+
 static RC take_answers(struct load *load, struct load_conn *conn, uint32_t *count) {
     struct reader in = { conn->plain, conn->plain_len };
     uint64_t now_us = clock_mono_us();
@@ -117,7 +153,9 @@ static RC take_answers(struct load *load, struct load_conn *conn, uint32_t *coun
         TRY(rc);
         ENSURE(call_id < conn->next_call_id, MALFORMED);
         (*count)++;
+        conn->was_heard = true;
         if (load->is_counting) {
+            load->counted_count++;
             load->out->requests++;
             histogram_add(&load->out->latency, now_us - conn->sent_at_us[call_id % SLOT_COUNT]);
         }
@@ -153,7 +191,10 @@ static RC finish_handshake(struct load *load, struct load_conn *conn) {
     conn->is_open = true;
     load->open_count++;
     load->last_answer_at_us = clock_mono_us();
-    return watch(load, EPOLL_CTL_MOD, conn, EPOLLIN);
+    TRY(watch(load, EPOLL_CTL_MOD, conn, EPOLLIN));
+    uint32_t owed_count = conn->owed_count;
+    conn->owed_count = 0;
+    return owed_count == 0 ? OK : ask(load, conn, owed_count);
 }
 
 static RC fill(struct load_conn *conn) {
@@ -169,7 +210,7 @@ static RC wake(struct load *load, struct load_conn *conn) {
     uint32_t answered = 0;
     TRY(read_answers(load, conn, &answered));
     if (load->cfg->rate_per_second == 0 && answered > 0) {
-        TRY(make_requests(load, conn, answered));
+        TRY(ask(load, conn, answered));
     }
     return OK;
 }
@@ -179,7 +220,11 @@ static RC wait_and_wake(struct load *load, int timeout_ms) {
     int count = epoll_wait(load->epoll_fd, events, EVENTS_MAX, timeout_ms);
     ENSURE(count >= 0 || errno == EINTR, IO);
     for (int i = 0; i < count; i++) {
-        TRY(wake(load, events[i].data.ptr));
+        struct load_conn *conn = events[i].data.ptr;
+        struct rc rc = wake(load, conn);
+        if (rc.err != E_OK) {
+            TRY(try_again(load, conn, rc));
+        }
     }
     ENSURE(clock_mono_us() - load->last_answer_at_us < (uint64_t)SILENCE_MS_MAX * 1000, TIMEOUT);
     return OK;
@@ -192,8 +237,8 @@ static RC send_paced(struct load *load, uint64_t began_at_us) {
         struct load_conn *conn = &load->conns[load->paced_next];
         load->paced_next = (load->paced_next + 1) % load->cfg->connection_count;
         load->paced_count++;
-        if (conn->inflight < LOAD_INFLIGHT_MAX) {
-            TRY(make_requests(load, conn, 1));
+        if (conn->inflight + conn->owed_count < LOAD_INFLIGHT_MAX) {
+            TRY(ask(load, conn, 1));
         }
     }
     return OK;
@@ -218,9 +263,10 @@ static RC run_open(struct load *load) {
     const struct load_cfg *cfg = load->cfg;
     uint64_t began_at_us = clock_mono_us();
     for (uint32_t i = 0; cfg->rate_per_second == 0 && i < cfg->connection_count; i++) {
-        TRY(make_requests(load, &load->conns[i], cfg->inflight));
+        TRY(ask(load, &load->conns[i], cfg->inflight));
     }
-    while (!is_over(load)) {
+    /* There is no figure without an answer, however slow the machine. */
+    while (!is_over(load) || load->counted_count == 0) {
         if (!load->is_counting && clock_mono_us() - began_at_us >= cfg->warmup_ms * 1000) {
             TRY(start_counting(load));
         }
@@ -255,6 +301,7 @@ static RC load_init(struct load *load, const struct load_cfg *cfg) {
     load->conns = calloc(cfg->connection_count, sizeof(*load->conns));
     ENSURE(load->conns != NULL, NOMEM);
     load->last_answer_at_us = clock_mono_us();
+    load->open_until_us = load->last_answer_at_us + (uint64_t)OPEN_MS_MAX * 1000;
     return OK;
 }
 

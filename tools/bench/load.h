@@ -23,7 +23,7 @@ struct load_cfg {
     uint32_t connection_count;
     uint32_t inflight;        /* Calls in flight on each connection. */
     uint64_t warmup_ms;       /* Not counted. */
-    uint64_t duration_ms;     /* Counted, unless request_count ends it. */
+    uint64_t duration_ms;     /* Counted, unless request_count ends it; one answer at least. */
     uint64_t request_count;   /* 0, or stop after so many. */
     uint32_t rate_per_second; /* 0: closed loop. Otherwise over all connections. */
 };
@@ -36,7 +36,8 @@ struct load_result {
 };
 
 /* Runs the load. Adds to *out, so that several rounds add up. DENIED when the server refuses a
- * call, CLOSED when it closes a connection, TIMEOUT when nothing arrives for 10 s. */
+ * call, CLOSED when it closes a connection, TIMEOUT when nothing arrives for a minute. A connection
+ * that is lost in its handshake is made anew, 16 times and for two minutes at most. */
 RC load_run(const struct load_cfg *cfg, struct workload *work, struct load_result *out);
 
 /* Opens connection_count connections, finishes their handshakes, calls back, closes them. */

@@ -20,7 +20,7 @@
 #include "base/wallet.h"
 #include "echo.h"
 
-#define START_MS_MAX 10000
+#define START_MS_MAX 60000
 #define JSON_BYTES_MAX 8192
 
 RC process_cpu_ns(pid_t pid, uint64_t *out) {
