@@ -207,13 +207,11 @@ static inline void answer_idle(struct member *m, const struct scripted_request *
     page_send(&page, r);
 }
 
-/* Has one more record each time. */
-static inline void answer_record(struct member *m, const struct scripted_request *r) {
+/* Answers with one more record, after change (NULL: none) has had the page. */
+static inline void answer_changed(struct member *m, const struct scripted_request *r,
+                                  void (*change)(struct page *page, struct member *m)) {
     struct page page;
     struct member_record record;
-    if (strstr(r->method, "/Pull") == NULL) {
-        return;
-    }
     page_open(&page, m, r);
     record_open(&record, m);
     Novakms__V1__PeerRecord *records[] = { &record.message };
@@ -221,7 +219,17 @@ static inline void answer_record(struct member *m, const struct scripted_request
     page.message.n_records = 1;
     page.message.next++;
     page.message.last++;
+    if (change != NULL) {
+        change(&page, m);
+    }
     page_send(&page, r);
+}
+
+/* Has one more record each time. */
+static inline void answer_record(struct member *m, const struct scripted_request *r) {
+    if (strstr(r->method, "/Pull") != NULL) {
+        answer_changed(m, r, NULL);
+    }
 }
 
 /* ---- Turning ---- */

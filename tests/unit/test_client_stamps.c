@@ -56,19 +56,31 @@ static void answer_may_miss(const struct scripted_request *r) {
     scripted_answer_with(r, &m.base);
 }
 
-static void store_7(struct world *w) {
-    w->answer = answer_stored;
-    assert_true(put(w) > 0);
-    struct novakms_result *r = wait_ok(w);
-    assert_false(r->may_miss);
+typedef void (*answer_fn)(const struct scripted_request *r);
+typedef uint64_t (*start_fn)(struct world *w);
+
+/* A call from start to end. */
+static struct novakms_result *run(struct world *w, start_fn start, answer_fn answer,
+                                  enum novakms_code code) {
+    w->answer = answer;
+    assert_true(start(w) > 0);
+    struct novakms_result *r = wait_result(w);
+    assert_result(r, code);
+    return r;
+}
+
+static void run_ok(struct world *w, start_fn start, answer_fn answer, bool may_miss) {
+    struct novakms_result *r = run(w, start, answer, NOVAKMS_OK);
+    assert_int_equal(r->may_miss, may_miss);
     novakms_free(&r);
 }
 
-static void get_ok(struct world *w, void (*answer)(const struct scripted_request *r)) {
-    w->answer = answer;
-    struct novakms_result *r = get_key(w);
-    assert_result(r, NOVAKMS_OK);
-    novakms_free(&r);
+static void store_7(struct world *w) {
+    run_ok(w, put, answer_stored, false);
+}
+
+static void get_ok(struct world *w, answer_fn answer) {
+    run_ok(w, start_get, answer, false);
 }
 
 /* What others wrote does not hide what this client wrote; also not on the next server. */
@@ -98,39 +110,49 @@ static void answer_empty(const struct scripted_request *r) {
     scripted_answer_with(r, &m.base);
 }
 
-static void end_call(struct world *w) {
-    struct novakms_result *r = wait_ok(w);
-    novakms_free(&r);
+static uint64_t start_delete(struct world *w) {
+    const struct novakms_delete_args args = { .key = novakms_text("k") };
+    return novakms_delete_start(w->client, &args, w, keep);
+}
+
+static uint64_t start_list(struct world *w) {
+    const struct novakms_list_args args = { .limit = 1 };
+    return novakms_list_start(w->client, &args, w, keep);
+}
+
+static uint64_t start_batch_get(struct world *w) {
+    const struct novakms_span key = novakms_text("k");
+    const struct novakms_batch_get_args args = { .keys = &key, .key_count = 1 };
+    return novakms_batch_get_start(w->client, &args, w, keep);
+}
+
+static uint64_t start_batch_put(struct world *w) {
+    const struct novakms_put_args items[] = { { .key = novakms_text("a") },
+                                              { .key = novakms_text("b") } };
+    const struct novakms_batch_put_args args = { .items = items, .item_count = 2 };
+    return novakms_batch_put_start(w->client, &args, w, keep);
 }
 
 static void test_every_call_shows_both(void **state) {
+    static const struct {
+        start_fn start;
+        struct shown (*shown)(const struct world *w, size_t server_idx);
+    } calls[] = {
+        { start_get, get_shown },
+        { put, put_shown },
+        { start_delete, delete_shown },
+        { start_list, list_shown },
+        { start_batch_get, batch_get_shown },
+        { start_batch_put, batch_put_shown },
+    };
     (void)state;
     struct world *w = open_world(1);
-    struct novakms_span key = novakms_text("k");
     store_7(w);
     get_ok(w, answer_newer);
-    get_ok(w, answer_empty);
-    assert_shown(get_shown(w, 0), 9, 7);
-    assert_true(put(w) > 0);
-    end_call(w);
-    assert_shown(put_shown(w, 0), 9, 7);
-    const struct novakms_delete_args delete = { .key = key };
-    assert_true(novakms_delete_start(w->client, &delete, w, keep) > 0);
-    end_call(w);
-    assert_shown(delete_shown(w, 0), 9, 7);
-    const struct novakms_list_args list = { .limit = 1 };
-    assert_true(novakms_list_start(w->client, &list, w, keep) > 0);
-    end_call(w);
-    assert_shown(list_shown(w, 0), 9, 7);
-    const struct novakms_batch_get_args gets = { .keys = &key, .key_count = 1 };
-    assert_true(novakms_batch_get_start(w->client, &gets, w, keep) > 0);
-    end_call(w);
-    assert_shown(batch_get_shown(w, 0), 9, 7);
-    struct novakms_put_args item = { .key = key };
-    const struct novakms_batch_put_args puts = { .items = &item, .item_count = 1 };
-    assert_true(novakms_batch_put_start(w->client, &puts, w, keep) > 0);
-    end_call(w);
-    assert_shown(batch_put_shown(w, 0), 9, 7);
+    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        run_ok(w, calls[i].start, answer_empty, false);
+        assert_shown(calls[i].shown(w, 0), 9, 7);
+    }
     close_world(w);
 }
 
@@ -173,16 +195,12 @@ static void no_longer_permitted(const struct scripted_request *r) {
 static void test_refused_write_has_a_stamp(void **state) {
     (void)state;
     struct world *w = open_world(1);
-    w->answer = no_longer_permitted;
-    assert_true(put(w) > 0);
-    struct novakms_result *r = wait_result(w);
-    assert_result(r, NOVAKMS_PERMISSION_DENIED);
+    struct novakms_result *r = run(w, put, no_longer_permitted, NOVAKMS_PERMISSION_DENIED);
     assert_true(r->maybe_executed);
     assert_int_equal(r->stamp.hlc, 55);
     assert_int_equal(w->client->wrote.hlc, 55);
     novakms_free(&r);
-    r = get_key(w);
-    assert_result(r, NOVAKMS_PERMISSION_DENIED);
+    r = run(w, start_get, no_longer_permitted, NOVAKMS_PERMISSION_DENIED);
     assert_false(r->maybe_executed); /* A read. */
     novakms_free(&r);
     close_world(w);
@@ -192,26 +210,13 @@ static void test_refused_write_has_a_stamp(void **state) {
 static void test_writes_raise_wrote(void **state) {
     (void)state;
     struct world *w = open_world(1);
-    struct novakms_delete_args delete = { .key = novakms_text("k") };
-    w->answer = answer_deleted;
-    assert_true(novakms_delete_start(w->client, &delete, w, keep) > 0);
-    end_call(w);
+    run_ok(w, start_delete, answer_deleted, false);
     assert_int_equal(w->client->wrote.hlc, 17);
-    struct novakms_put_args items[] = { { .key = novakms_text("a") },
-                                        { .key = novakms_text("b") } };
-    struct novakms_batch_put_args batch = { .items = items, .item_count = 2 };
-    w->answer = answer_batch_stored;
-    assert_true(novakms_batch_put_start(w->client, &batch, w, keep) > 0);
-    struct novakms_result *r = wait_ok(w);
-    assert_true(r->may_miss);
-    novakms_free(&r);
+    run_ok(w, start_batch_put, answer_batch_stored, true);
     assert_shown(batch_put_shown(w, 0), 17, 17);
     assert_int_equal(w->client->wrote.hlc, 32);
     assert_int_equal(novakms_seen(w->client).hlc, 32);
-    w->answer = stored_too_late;
-    assert_true(put(w) > 0);
-    r = wait_result(w);
-    assert_result(r, NOVAKMS_DEADLINE_EXCEEDED);
+    struct novakms_result *r = run(w, put, stored_too_late, NOVAKMS_DEADLINE_EXCEEDED);
     assert_true(r->maybe_executed);
     novakms_free(&r);
     assert_int_equal(w->client->wrote.hlc, 50);
@@ -235,18 +240,12 @@ static void test_may_miss_forgets(void **state) {
     novakms_raise_seen(w->client, &lower);
     assert_int_equal(novakms_seen(w->client).hlc, 7);
     novakms_raise_seen(w->client, &higher);
-    w->answer = answer_may_miss;
-    struct novakms_result *r = get_key(w);
-    assert_result(r, NOVAKMS_OK);
-    assert_true(r->may_miss);
-    novakms_free(&r);
+    run_ok(w, start_get, answer_may_miss, true);
     assert_shown(get_shown(w, 0), 8, 7);
     get_ok(w, answer_value);
     assert_shown(get_shown(w, 0), 0, 0);
     store_7(w);
-    w->answer = not_found_after_delete;
-    r = get_key(w);
-    assert_result(r, NOVAKMS_NOT_FOUND);
+    struct novakms_result *r = run(w, start_get, not_found_after_delete, NOVAKMS_NOT_FOUND);
     assert_true(r->may_miss);
     assert_int_equal(r->stamp.hlc, 50);
     novakms_free(&r);
@@ -268,11 +267,7 @@ static void test_may_miss_of_a_write(void **state) {
     (void)state;
     struct world *w = open_world(1);
     store_7(w);
-    w->answer = stored_may_miss;
-    assert_true(put(w) > 0);
-    struct novakms_result *r = wait_ok(w);
-    assert_true(r->may_miss);
-    novakms_free(&r);
+    run_ok(w, put, stored_may_miss, true);
     assert_shown(put_shown(w, 0), 7, 7);
     get_ok(w, answer_value);
     assert_shown(get_shown(w, 0), 60, 60);

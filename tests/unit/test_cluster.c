@@ -189,17 +189,7 @@ static struct bad_page {
 static const struct bad_page *the_bad_page;
 
 static void answer_bad_page(struct member *m, const struct scripted_request *r) {
-    struct page page;
-    struct member_record record;
-    page_open(&page, m, r);
-    record_open(&record, m);
-    Novakms__V1__PeerRecord *records[] = { &record.message };
-    page.message.records = records;
-    page.message.n_records = 1;
-    page.message.next++;
-    page.message.last++;
-    the_bad_page->change(&page, m);
-    page_send(&page, r);
+    answer_changed(m, r, the_bad_page->change);
 }
 
 /* Nothing of it is taken, it is said why, and it is asked for again. */

@@ -151,6 +151,28 @@ static void start_get(struct worker *w, struct net_call *call, Novakms__V1__GetR
 
 static const uint8_t stranger[STORE_WRITER_BYTES] = { 0xbb, 2 };
 
+static bool is_over(const struct net_call *call) {
+    assert_true(call->answered_count + call->failed_count <= 1);
+    return call->answered_count + call->failed_count == 1;
+}
+
+/* Its wait ends with its time. */
+static void run_until_over(struct worker *w, const struct net_call *call) {
+    while (!is_over(call)) {
+        (void)uv_run(&w->loop, UV_RUN_NOWAIT);
+    }
+}
+
+/* What was posted happens: the calls that wait are looked at. */
+static void run_posted(struct worker *w) {
+    w->posted(w->posted_arg);
+}
+
+static void expect_failed(const struct net_call *call, enum status_code code) {
+    assert_int_equal(call->failed_count, 1);
+    assert_int_equal(call->why.code, code);
+}
+
 /* Our own writer stamps something after hlc, so that known covers its stamps up to there. */
 static void write_after(struct worker *w, uint64_t hlc) {
     const struct store_write write = { .app_id = 7,
@@ -170,8 +192,7 @@ static void test_answers_and_failures(void **state) {
     struct net_call call;
     Novakms__V1__GetRequest in;
     start_get(&w, &call, &in, stranger, 0);
-    assert_int_equal(call.failed_count, 1);
-    assert_int_equal(call.why.code, STATUS_NOT_FOUND);
+    expect_failed(&call, STATUS_NOT_FOUND);
     assert_false(call.details.has_stamp);
     const struct fixture_value arg = { "k", "hello", 5, 0 };
     assert_int_equal(fixture_put(&w.f, &arg, NULL), SERVICE_ANSWERED);
@@ -196,9 +217,7 @@ static void test_wait_ends_with_may_miss(void **state) {
     start_get(&w, &calls[1], &in[1], stranger, (FIXTURE_NOW_MS << 16) + 5);
     assert_int_equal(calls[0].answered_count + calls[1].answered_count, 0);
     assert_non_null(calls[0].end_cb);
-    while (calls[1].answered_count == 0) {
-        (void)uv_run(&w.loop, UV_RUN_NOWAIT);
-    }
+    run_until_over(&w, &calls[1]);
     for (size_t i = 0; i < 2; i++) {
         assert_int_equal(calls[i].answered_count, 1);
         assert_true(calls[i].may_miss);
@@ -226,7 +245,7 @@ static void test_wait_ends_when_the_write_is_known(void **state) {
     write_after(&w, hlc);
     write_after(&w, hlc);
     assert_int_equal(w.posted_count, 1); /* One signal for many changes. */
-    w.posted(w.posted_arg);
+    run_posted(&w);
     assert_int_equal(known.answered_count, 1);
     assert_false(known.may_miss);
     assert_int_equal(unknown.answered_count, 0);
@@ -249,10 +268,8 @@ static void test_ended_calls_are_forgotten(void **state) {
     }
     calls[0].end_cb(calls[0].end_ctx);
     calls[1].end_cb(calls[1].end_ctx);
-    while (calls[2].failed_count == 0) {
-        (void)uv_run(&w.loop, UV_RUN_NOWAIT);
-    }
-    assert_int_equal(calls[2].why.code, STATUS_NOT_FOUND);
+    run_until_over(&w, &calls[2]);
+    expect_failed(&calls[2], STATUS_NOT_FOUND);
     assert_true(calls[2].details.may_miss);
     assert_int_equal(calls[0].failed_count + calls[1].failed_count, 0);
     close_worker(&w);
@@ -282,10 +299,8 @@ static void test_wait_ends_before_the_deadline(void **state) {
     Novakms__V1__GetRequest in;
     start_get_within(&w, &call, &in, &stamp, SERVICE_ANSWER_MARGIN_MIN_MS + 1);
     assert_int_equal(call.failed_count, 0);
-    while (call.failed_count == 0) {
-        (void)uv_run(&w.loop, UV_RUN_NOWAIT);
-    }
-    assert_int_equal(call.why.code, STATUS_NOT_FOUND);
+    run_until_over(&w, &call);
+    expect_failed(&call, STATUS_NOT_FOUND);
     assert_true(call.details.may_miss);
     start_get_within(&w, &call, &in, &stamp, SERVICE_ANSWER_MARGIN_MIN_MS); /* No time to wait. */
     assert_int_equal(call.failed_count, 1);
@@ -406,7 +421,7 @@ static void test_durability_wait(void **state) {
     open_worker(&w, 1000);
     fixture_set_members(&w.f, 1);
     start_put(&w, &acknowledged, 60000);
-    assert_int_equal(acknowledged.answered_count + acknowledged.failed_count, 0);
+    assert_false(is_over(&acknowledged));
     assert_true(acknowledged.is_executed);
     const struct store_stamp stamp = latest_of(&w);
     assert_true(acknowledged.done.has_stamp); /* Net may end it while it waits. */
@@ -414,17 +429,14 @@ static void test_durability_wait(void **state) {
     assert_int_equal(w.posted_count, 0);
     (void)fixture_pull(&w.f, 1, &stamp);
     assert_int_equal(w.posted_count, 1);
-    w.posted(w.posted_arg);
+    run_posted(&w);
     assert_int_equal(acknowledged.answered_count, 1);
     start_put(&w, &late, SERVICE_ANSWER_MARGIN_MIN_MS + 1);
-    while (late.failed_count == 0) {
-        (void)uv_run(&w.loop, UV_RUN_NOWAIT);
-    }
-    assert_int_equal(late.why.code, STATUS_DEADLINE_EXCEEDED);
+    run_until_over(&w, &late);
+    expect_failed(&late, STATUS_DEADLINE_EXCEEDED);
     assert_true(late.details.has_stamp);
     start_put(&w, &hasty, SERVICE_ANSWER_MARGIN_MIN_MS); /* No time to wait at all. */
-    assert_int_equal(hasty.failed_count, 1);
-    assert_int_equal(hasty.why.code, STATUS_DEADLINE_EXCEEDED);
+    expect_failed(&hasty, STATUS_DEADLINE_EXCEEDED);
     assert_int_equal(w.f.durability_stats.failed_count, 1);
     close_worker(&w);
 }
@@ -492,13 +504,13 @@ static void test_put_waits_for_its_callers_write(void **state) {
     struct roaming_put p;
     open_roaming(&w, 60000);
     start_roaming_put(&w, &p, 120000, LOCAL);
-    assert_int_equal(p.call.answered_count + p.call.failed_count, 0);
+    assert_false(is_over(&p.call));
     assert_false(p.call.is_executed);
     assert_false(holds_k(&w));
     assert_int_equal(w.posted_count, 0);
     learn(&w);
     assert_int_equal(w.posted_count, 1);
-    w.posted(w.posted_arg);
+    run_posted(&w);
     assert_int_equal(p.call.answered_count, 1);
     assert_int_equal(p.call.recheck_count, 1);
     assert_false(p.call.may_miss);
@@ -518,9 +530,7 @@ static void test_put_goes_on_without_its_callers_write(void **state) {
     open_roaming(&w, 60000);
     start_roaming_put(&w, &p, 2, LOCAL);
     assert_int_equal(p.call.answered_count, 0);
-    while (p.call.answered_count == 0) {
-        (void)uv_run(&w.loop, UV_RUN_NOWAIT);
-    }
+    run_until_over(&w, &p.call);
     assert_true(p.call.may_miss);
     assert_true(p.call.details.stamp_hlc > OWN_HLC + 7);
     assert_true(holds_k(&w));
@@ -540,13 +550,13 @@ static void test_put_waits_twice(void **state) {
     w.posted_count = 0;
     start_roaming_put(&w, &p, 120000, ONE_PEER);
     learn(&w);
-    w.posted(w.posted_arg);
-    assert_int_equal(p.call.answered_count + p.call.failed_count, 0);
+    run_posted(&w);
+    assert_false(is_over(&p.call));
     assert_true(p.call.is_executed);
     assert_true(holds_k(&w));
     const struct store_stamp stamp = latest_of(&w);
     (void)fixture_pull(&w.f, 1, &stamp);
-    w.posted(w.posted_arg);
+    run_posted(&w);
     assert_int_equal(p.call.answered_count, 1);
     assert_false(p.call.may_miss);
     assert_int_equal(p.call.details.stamp_hlc, stamp.hlc);
@@ -561,12 +571,12 @@ static void test_no_wait_but_for_acknowledgements(void **state) {
     open_roaming(&w, 0);
     fixture_set_members(&w.f, 1);
     start_roaming_put(&w, &p, 120000, ONE_PEER);
-    assert_int_equal(p.call.answered_count + p.call.failed_count, 0);
+    assert_false(is_over(&p.call));
     assert_true(p.call.is_executed);
     assert_true(p.call.done.may_miss);
     const struct store_stamp stamp = latest_of(&w);
     (void)fixture_pull(&w.f, 1, &stamp);
-    w.posted(w.posted_arg);
+    run_posted(&w);
     assert_int_equal(p.call.answered_count, 1);
     assert_true(p.call.may_miss);
     close_worker(&w);
@@ -580,8 +590,7 @@ static void test_failure_says_may_miss(void **state) {
     open_roaming(&w, 0);
     fixture_set_members(&w.f, 1);
     start_roaming_put(&w, &p, SERVICE_ANSWER_MARGIN_MIN_MS, ONE_PEER);
-    assert_int_equal(p.call.failed_count, 1);
-    assert_int_equal(p.call.why.code, STATUS_DEADLINE_EXCEEDED);
+    expect_failed(&p.call, STATUS_DEADLINE_EXCEEDED);
     assert_true(p.call.details.has_stamp);
     assert_true(p.call.details.may_miss);
     close_worker(&w);
@@ -596,18 +605,16 @@ static void test_waiting_put_is_checked_again(void **state) {
     start_roaming_put(&w, &p, 120000, LOCAL);
     p.call.is_refused = true;
     learn(&w);
-    w.posted(w.posted_arg);
-    assert_int_equal(p.call.failed_count, 1);
-    assert_int_equal(p.call.why.code, STATUS_PERMISSION_DENIED);
+    run_posted(&w);
+    expect_failed(&p.call, STATUS_PERMISSION_DENIED);
     assert_false(holds_k(&w));
     close_worker(&w);
     open_roaming(&w, 60000);
     start_roaming_put(&w, &p, 120000, LOCAL);
     w.f.caller.app_id = 8;
     learn(&w);
-    w.posted(w.posted_arg);
-    assert_int_equal(p.call.failed_count, 1);
-    assert_int_equal(p.call.why.code, STATUS_ABORTED);
+    run_posted(&w);
+    expect_failed(&p.call, STATUS_ABORTED);
     assert_false(holds_k(&w));
     close_worker(&w);
 }
@@ -625,13 +632,11 @@ static void test_waiting_put_is_not_made_while_handing_over(void **state) {
     start_get(&w, &read, &in, stranger, OWN_HLC);
     service_readiness_hand_over(&w.f.readiness);
     learn(&w);
-    w.posted(w.posted_arg);
-    assert_int_equal(p.call.failed_count, 1);
-    assert_int_equal(p.call.why.code, STATUS_UNAVAILABLE);
+    run_posted(&w);
+    expect_failed(&p.call, STATUS_UNAVAILABLE);
     assert_false(p.call.is_executed);
     assert_false(holds_k(&w));
-    assert_int_equal(read.failed_count, 1);
-    assert_int_equal(read.why.code, STATUS_NOT_FOUND);
+    expect_failed(&read, STATUS_NOT_FOUND);
     close_worker(&w);
 }
 
@@ -670,7 +675,7 @@ static void test_ended_put_is_not_made(void **state) {
     p.call.end_cb(p.call.end_ctx);
     learn(&w);
     assert_int_equal(w.posted_count, 0);
-    assert_int_equal(p.call.answered_count + p.call.failed_count, 0);
+    assert_false(is_over(&p.call));
     assert_false(holds_k(&w));
     close_worker(&w);
 }
