@@ -194,8 +194,7 @@ static void test_answers_and_failures(void **state) {
     start_get(&w, &call, &in, stranger, 0);
     expect_failed(&call, STATUS_NOT_FOUND);
     assert_false(call.details.has_stamp);
-    const struct fixture_value arg = { "k", "hello", 5, 0 };
-    assert_int_equal(fixture_put(&w.f, &arg, NULL), SERVICE_ANSWERED);
+    fixture_put_text(&w.f, "k", "hello");
     start_get(&w, &call, &in, stranger, 0);
     assert_int_equal(call.answered_count, 1);
     assert_int_equal(call.value_len, 5);
@@ -209,8 +208,7 @@ static void test_wait_ends_with_may_miss(void **state) {
     (void)state;
     struct worker w;
     open_worker(&w, 1);
-    const struct fixture_value arg = { "k", "v", 1, 0 };
-    assert_int_equal(fixture_put(&w.f, &arg, NULL), SERVICE_ANSWERED);
+    fixture_put_text(&w.f, "k", "v");
     struct net_call calls[2];
     Novakms__V1__GetRequest in[2];
     start_get(&w, &calls[0], &in[0], stranger, FIXTURE_NOW_MS << 16);
@@ -231,8 +229,7 @@ static void test_wait_ends_when_the_write_is_known(void **state) {
     (void)state;
     struct worker w;
     open_worker(&w, 60000);
-    const struct fixture_value arg = { "k", "v", 1, 0 };
-    assert_int_equal(fixture_put(&w.f, &arg, NULL), SERVICE_ANSWERED);
+    fixture_put_text(&w.f, "k", "v");
     uint8_t own[STORE_WRITER_BYTES];
     service_kv_writer(w.f.shared.kv, own);
     struct net_call known;
@@ -487,6 +484,11 @@ static void learn(struct worker *w) {
     service_kv_unlock(w->f.shared.kv, true);
 }
 
+static void learn_and_run(struct worker *w) {
+    learn(w);
+    run_posted(w);
+}
+
 static bool holds_k(struct worker *w) {
     struct store_record record;
     const struct store *store = service_kv_lock(w->f.shared.kv);
@@ -549,8 +551,7 @@ static void test_put_waits_twice(void **state) {
     fixture_set_members(&w.f, 1);
     w.posted_count = 0;
     start_roaming_put(&w, &p, 120000, ONE_PEER);
-    learn(&w);
-    run_posted(&w);
+    learn_and_run(&w);
     assert_false(is_over(&p.call));
     assert_true(p.call.is_executed);
     assert_true(holds_k(&w));
@@ -604,16 +605,14 @@ static void test_waiting_put_is_checked_again(void **state) {
     open_roaming(&w, 60000);
     start_roaming_put(&w, &p, 120000, LOCAL);
     p.call.is_refused = true;
-    learn(&w);
-    run_posted(&w);
+    learn_and_run(&w);
     expect_failed(&p.call, STATUS_PERMISSION_DENIED);
     assert_false(holds_k(&w));
     close_worker(&w);
     open_roaming(&w, 60000);
     start_roaming_put(&w, &p, 120000, LOCAL);
     w.f.caller.app_id = 8;
-    learn(&w);
-    run_posted(&w);
+    learn_and_run(&w);
     expect_failed(&p.call, STATUS_ABORTED);
     assert_false(holds_k(&w));
     close_worker(&w);
@@ -631,8 +630,7 @@ static void test_waiting_put_is_not_made_while_handing_over(void **state) {
     start_roaming_put(&w, &p, 120000, LOCAL);
     start_get(&w, &read, &in, stranger, OWN_HLC);
     service_readiness_hand_over(&w.f.readiness);
-    learn(&w);
-    run_posted(&w);
+    learn_and_run(&w);
     expect_failed(&p.call, STATUS_UNAVAILABLE);
     assert_false(p.call.is_executed);
     assert_false(holds_k(&w));
