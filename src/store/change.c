@@ -186,6 +186,7 @@ RC change_apply(struct store *s, const struct change *c) {
         give_parts_back(s, &p);
         return rc;
     }
+    s->recent_app = p.app;
     struct record *r = p.record;
     bool had_value = !p.added && r->sealed_len > 0;
     if (!p.added) {

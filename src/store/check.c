@@ -79,6 +79,7 @@ static void check_apps(const struct store *s, const struct sums *sums) {
     uint64_t bytes = 0;
     uint64_t app_count = 0;
     uint64_t record_count = 0;
+    bool is_recent_there = s->recent_app == NULL;
     for (const struct app *app = s->first_app; app != NULL; app = app->next) {
         check_index(s, app);
         ASSERT(app_find(s, app->app_id) == app);
@@ -90,7 +91,9 @@ static void check_apps(const struct store *s, const struct sums *sums) {
         bytes += app->bytes + STORE_NAMESPACE_BYTES;
         record_count += app->table.record_count;
         app_count++;
+        is_recent_there = is_recent_there || app == s->recent_app;
     }
+    ASSERT(is_recent_there);
     ASSERT(bytes == s->bytes);
     ASSERT(bytes == sums->bytes + app_count * STORE_NAMESPACE_BYTES);
     ASSERT(record_count == sums->record_count);
@@ -110,6 +113,7 @@ static void check_writers(const struct writers *w, uint64_t use_count) {
         listed_count += e->known_hlc != 0 ? 1 : 0;
         used += e->use_count;
     }
+    ASSERT(w->recent_idx == 0 || writers_find(w, w->at[w->recent_idx].id) == w->recent_idx);
     ASSERT(entry_count == w->entry_count);
     ASSERT(entry_count <= w->entry_count_max);
     ASSERT(listed_count == w->listed_count);

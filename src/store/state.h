@@ -36,6 +36,7 @@ struct store {
     struct app **apps;          /* Buckets; as many as namespace_count_max asks for. */
     size_t app_mask;
     struct app *first_app;
+    struct app *recent_app; /* The last one changed, or NULL: the next is probably the same. */
     uint64_t app_count;
     struct writers writers;
     struct log log;
