@@ -6,6 +6,7 @@
 
 struct net_call {
     struct fixture *f;
+    Novakms__V1__GetRequest get; /* Of a Get. */
     uv_loop_t *loop;
     uint64_t timeout_ms;
     size_t held_bytes; /* Of its own; the arena is all calls'. */
@@ -123,7 +124,7 @@ static void got_cb(const Novakms__V1__GetResponse *out, void *closure_data) {
 }
 
 /* Reads key "k" with a stamp of `writer` at the present. */
-static void start_get_within(struct worker *w, struct net_call *call, Novakms__V1__GetRequest *in,
+static void start_get_within(struct worker *w, struct net_call *call,
                              const struct store_stamp *stamp, uint64_t timeout_ms) {
     *call = (struct net_call){
         .f = &w->f, .loop = &w->loop, .timeout_ms = timeout_ms, .held_bytes = w->held_bytes
@@ -136,17 +137,17 @@ static void start_get_within(struct worker *w, struct net_call *call, Novakms__V
     assert_non_null(writer);
     memcpy(writer, stamp->writer, STORE_WRITER_BYTES);
     seen->writer = fixture_bytes(writer, STORE_WRITER_BYTES);
-    novakms__v1__get_request__init(in);
-    in->key = fixture_text("k");
-    in->seen = stamp->hlc == 0 ? NULL : seen;
-    novakms__v1__kms_service__get(service_kms_service(w->kms), in, got_cb, call);
+    novakms__v1__get_request__init(&call->get);
+    call->get.key = fixture_text("k");
+    call->get.seen = stamp->hlc == 0 ? NULL : seen;
+    novakms__v1__kms_service__get(service_kms_service(w->kms), &call->get, got_cb, call);
 }
 
-static void start_get(struct worker *w, struct net_call *call, Novakms__V1__GetRequest *in,
-                      const uint8_t *writer, uint64_t hlc) {
+static void start_get(struct worker *w, struct net_call *call, const uint8_t *writer,
+                      uint64_t hlc) {
     struct store_stamp stamp = { .hlc = hlc };
     memcpy(stamp.writer, writer, sizeof(stamp.writer));
-    start_get_within(w, call, in, &stamp, 300000);
+    start_get_within(w, call, &stamp, 300000);
 }
 
 static const uint8_t stranger[STORE_WRITER_BYTES] = { 0xbb, 2 };
@@ -190,12 +191,11 @@ static void test_answers_and_failures(void **state) {
     struct worker w;
     open_worker(&w, 1000);
     struct net_call call;
-    Novakms__V1__GetRequest in;
-    start_get(&w, &call, &in, stranger, 0);
+    start_get(&w, &call, stranger, 0);
     expect_failed(&call, STATUS_NOT_FOUND);
     assert_false(call.details.has_stamp);
     fixture_put_text(&w.f, "k", "hello");
-    start_get(&w, &call, &in, stranger, 0);
+    start_get(&w, &call, stranger, 0);
     assert_int_equal(call.answered_count, 1);
     assert_int_equal(call.value_len, 5);
     assert_memory_equal(call.value, "hello", 5);
@@ -210,9 +210,8 @@ static void test_wait_ends_with_may_miss(void **state) {
     open_worker(&w, 1);
     fixture_put_text(&w.f, "k", "v");
     struct net_call calls[2];
-    Novakms__V1__GetRequest in[2];
-    start_get(&w, &calls[0], &in[0], stranger, FIXTURE_NOW_MS << 16);
-    start_get(&w, &calls[1], &in[1], stranger, (FIXTURE_NOW_MS << 16) + 5);
+    start_get(&w, &calls[0], stranger, FIXTURE_NOW_MS << 16);
+    start_get(&w, &calls[1], stranger, (FIXTURE_NOW_MS << 16) + 5);
     assert_int_equal(calls[0].answered_count + calls[1].answered_count, 0);
     assert_non_null(calls[0].end_cb);
     run_until_over(&w, &calls[1]);
@@ -234,10 +233,9 @@ static void test_wait_ends_when_the_write_is_known(void **state) {
     service_kv_writer(w.f.shared.kv, own);
     struct net_call known;
     struct net_call unknown;
-    Novakms__V1__GetRequest in[2];
     uint64_t hlc = (FIXTURE_NOW_MS + 1000) << 16;
-    start_get(&w, &known, &in[0], own, hlc);
-    start_get(&w, &unknown, &in[1], stranger, hlc);
+    start_get(&w, &known, own, hlc);
+    start_get(&w, &unknown, stranger, hlc);
     assert_int_equal(known.answered_count + unknown.answered_count, 0);
     write_after(&w, hlc);
     write_after(&w, hlc);
@@ -259,9 +257,8 @@ static void test_ended_calls_are_forgotten(void **state) {
     struct worker w;
     open_worker(&w, 1);
     struct net_call calls[3];
-    Novakms__V1__GetRequest in[3];
     for (size_t i = 0; i < 3; i++) {
-        start_get(&w, &calls[i], &in[i], stranger, FIXTURE_NOW_MS << 16);
+        start_get(&w, &calls[i], stranger, FIXTURE_NOW_MS << 16);
     }
     calls[0].end_cb(calls[0].end_ctx);
     calls[1].end_cb(calls[1].end_ctx);
@@ -277,8 +274,7 @@ static void test_no_waiting_configured(void **state) {
     struct worker w;
     open_worker(&w, 0);
     struct net_call call;
-    Novakms__V1__GetRequest in;
-    start_get(&w, &call, &in, stranger, FIXTURE_NOW_MS << 16);
+    start_get(&w, &call, stranger, FIXTURE_NOW_MS << 16);
     assert_int_equal(call.failed_count, 1);
     assert_true(call.details.may_miss);
     close_worker(&w);
@@ -293,13 +289,12 @@ static void test_wait_ends_before_the_deadline(void **state) {
     struct store_stamp stamp = { .hlc = FIXTURE_NOW_MS << 16 };
     memcpy(stamp.writer, stranger, sizeof(stamp.writer));
     struct net_call call;
-    Novakms__V1__GetRequest in;
-    start_get_within(&w, &call, &in, &stamp, SERVICE_ANSWER_MARGIN_MIN_MS + 1);
+    start_get_within(&w, &call, &stamp, SERVICE_ANSWER_MARGIN_MIN_MS + 1);
     assert_int_equal(call.failed_count, 0);
     run_until_over(&w, &call);
     expect_failed(&call, STATUS_NOT_FOUND);
     assert_true(call.details.may_miss);
-    start_get_within(&w, &call, &in, &stamp, SERVICE_ANSWER_MARGIN_MIN_MS); /* No time to wait. */
+    start_get_within(&w, &call, &stamp, SERVICE_ANSWER_MARGIN_MIN_MS); /* No time to wait. */
     assert_int_equal(call.failed_count, 1);
     assert_true(call.details.may_miss);
     close_worker(&w);
@@ -310,11 +305,9 @@ static void test_waiting_is_bounded(void **state) {
     struct worker w;
     open_worker(&w, 60000);
     struct net_call *calls = calloc(SERVICE_WAIT_COUNT_MAX + 1, sizeof(*calls));
-    Novakms__V1__GetRequest *in = calloc(SERVICE_WAIT_COUNT_MAX + 1, sizeof(*in));
     assert_non_null(calls);
-    assert_non_null(in);
     for (size_t i = 0; i <= SERVICE_WAIT_COUNT_MAX; i++) {
-        start_get(&w, &calls[i], &in[i], stranger, FIXTURE_NOW_MS << 16);
+        start_get(&w, &calls[i], stranger, FIXTURE_NOW_MS << 16);
     }
     assert_int_equal(calls[SERVICE_WAIT_COUNT_MAX - 1].failed_count, 0);
     assert_int_equal(calls[SERVICE_WAIT_COUNT_MAX].failed_count, 1);
@@ -323,7 +316,6 @@ static void test_waiting_is_bounded(void **state) {
         calls[i].end_cb(calls[i].end_ctx);
     }
     free(calls);
-    free(in);
     close_worker(&w);
 }
 
@@ -333,17 +325,16 @@ static void test_waiting_bytes_are_bounded(void **state) {
     struct worker w;
     struct net_call calls[2];
     struct net_call other;
-    Novakms__V1__GetRequest in[3];
     open_worker(&w, 60000);
     w.held_bytes = SERVICE_WAIT_BYTES_MAX / 2;
     for (unsigned round = 0; round < 3; round++) {
         for (size_t i = 0; i < 2; i++) {
-            start_get(&w, &calls[i], &in[i], stranger, FIXTURE_NOW_MS << 16);
+            start_get(&w, &calls[i], stranger, FIXTURE_NOW_MS << 16);
             assert_int_equal(calls[i].failed_count, 0);
             calls[i].held_bytes++; /* What is taken later is not counted. */
         }
         w.held_bytes = 1;
-        start_get(&w, &other, &in[2], stranger, FIXTURE_NOW_MS << 16);
+        start_get(&w, &other, stranger, FIXTURE_NOW_MS << 16);
         assert_int_equal(other.failed_count, 1);
         assert_true(other.details.may_miss);
         w.held_bytes = SERVICE_WAIT_BYTES_MAX / 2;
@@ -351,10 +342,10 @@ static void test_waiting_bytes_are_bounded(void **state) {
         calls[1].end_cb(calls[1].end_ctx);
     }
     w.held_bytes = SERVICE_WAIT_BYTES_MAX + 1;
-    start_get(&w, &other, &in[2], stranger, FIXTURE_NOW_MS << 16);
+    start_get(&w, &other, stranger, FIXTURE_NOW_MS << 16);
     assert_int_equal(other.failed_count, 1);
     w.held_bytes = SERVICE_WAIT_BYTES_MAX;
-    start_get(&w, &other, &in[2], stranger, FIXTURE_NOW_MS << 16);
+    start_get(&w, &other, stranger, FIXTURE_NOW_MS << 16);
     assert_int_equal(other.failed_count, 0);
     other.end_cb(other.end_ctx);
     close_worker(&w);
@@ -625,10 +616,9 @@ static void test_waiting_put_is_not_made_while_handing_over(void **state) {
     struct worker w;
     struct roaming_put p;
     struct net_call read;
-    Novakms__V1__GetRequest in;
     open_roaming(&w, 60000);
     start_roaming_put(&w, &p, 120000, LOCAL);
-    start_get(&w, &read, &in, stranger, OWN_HLC);
+    start_get(&w, &read, stranger, OWN_HLC);
     service_readiness_hand_over(&w.f.readiness);
     learn_and_run(&w);
     expect_failed(&p.call, STATUS_UNAVAILABLE);
