@@ -11,9 +11,11 @@
 #include "node/cluster_internal.h"
 
 #define MERGE_STEP_BYTES ((size_t)64 * 1024)
-/* Of all pages that wait. At most two of each member do, and while the node starts they are of one member;
- * what is too much is asked for again later. */
+/* Of all pages that are merged or wait. At most three of each member are, and while the node starts they
+ * are of one member; what is too much is asked for again later. */
 #define PAGES_BYTES_MAX ((size_t)64 * 1024 * 1024)
+/* With so many waiting nothing is asked for ahead: it would have to be asked for again. */
+#define AHEAD_BYTES_MAX (PAGES_BYTES_MAX / 2)
 
 /* One page, with the memory of the message that it lends from. */
 struct cluster_page {
@@ -23,8 +25,7 @@ struct cluster_page {
     struct wallet wallet;           /* Of the member it came from, which may be gone. */
     struct replica_arrival arrival; /* Lends page.page. */
     struct arena arena;
-    size_t bytes; /* Of arena when it came. */
-    const Novakms__V1__PullResponse *in;
+    size_t bytes; /* Of arena, with what is lent from it. */
     struct peer_page page;
     uv_work_t work;
 };
@@ -116,9 +117,13 @@ static void begin_again(struct cluster *c, const struct wallet *wallet, const ch
     service_kv_unlock(shared->kv, true);
 }
 
-/* The next page is asked for before this one is merged, so that the member reads it meanwhile. */
+/* The next page is asked for before this one is merged, so that the member reads it meanwhile: also when
+ * this one still waits for its turn. The replica says no where that is not good, or has been done. */
 static void ask_ahead(struct cluster_page *p) {
     struct cluster *c = p->cluster;
+    if (c->page_bytes > AHEAD_BYTES_MAX) {
+        return;
+    }
     struct replica_todo todo;
     const struct replica_now now = cluster_now(c);
     (void)service_kv_lock(c->cfg.shared->kv);
@@ -133,13 +138,8 @@ static void ask_ahead(struct cluster_page *p) {
 static bool begin(struct cluster_page *p) {
     struct cluster *c = p->cluster;
     const struct service_shared *shared = c->cfg.shared;
-    struct status status = { 0 };
     char why[REPLICA_REASON_BYTES];
     char text[WALLET_TEXT_BYTES];
-    if (!peer_page_in(p->in, &c->limits, &p->arena, &p->page, &status)) {
-        cluster_pull_failed(c, p->arrival.ticket, false, status.text);
-        return false;
-    }
     const struct replica_now now = cluster_now(c);
     const struct store *store = service_kv_lock(shared->kv);
     enum replica_verdict verdict =
@@ -194,7 +194,19 @@ static bool start_merge(struct cluster_page *p) {
     return false;
 }
 
-/* Begins pages until one is under way. */
+/* The member's page has begun: one that could not be asked for before may be now, behind it or behind the
+ * newest of those that wait. */
+static void ask_behind(struct cluster *c, const struct wallet *wallet) {
+    struct cluster_page *p = NULL;
+    DL_FOREACH(c->pages, p) {
+        if (wallet_equal(&p->wallet, wallet)) {
+            ask_ahead(p);
+        }
+    }
+}
+
+/* Begins pages until one is under way. Those of one member came in the order in which they were asked for:
+ * each was asked for when the one before it had come. */
 static void work_off(struct cluster *c) {
     while (c->pages != NULL && !c->is_merging) {
         struct cluster_page *p = c->pages;
@@ -202,7 +214,7 @@ static void work_off(struct cluster *c) {
             page_free(p);
             continue;
         }
-        ask_ahead(p);
+        ask_behind(c, &p->wallet);
         c->is_merging = start_merge(p);
     }
 }
@@ -217,15 +229,24 @@ void cluster_take_page(struct peer *peer, uint32_t ticket, const Novakms__V1__Pu
     p->cluster = c;
     p->wallet = peer->wallet;
     p->arrival = (struct replica_arrival){ ticket, &p->page.page };
-    p->in = in;
     net_channel_keep_answer(peer->channel, &p->arena);
+    struct status status = { 0 };
+    bool is_good = peer_page_in(in, &c->limits, &p->arena, &p->page, &status);
     p->bytes = p->arena.used_bytes;
     c->page_bytes += p->bytes;
     DL_APPEND(c->pages, p);
+    if (!is_good) {
+        cluster_pull_failed(c, ticket, false, status.text);
+        page_free(p);
+        return;
+    }
     if (c->is_merging && c->page_bytes > PAGES_BYTES_MAX) {
         cluster_pull_failed(c, ticket, false, "too many pages came at once");
         page_free(p);
         return;
+    }
+    if (c->is_merging && !c->is_ending) {
+        ask_ahead(p);
     }
     work_off(c);
 }

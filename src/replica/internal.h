@@ -87,6 +87,10 @@ struct task {
     enum store_refusal refusal; /* The last one; NONE: it was forged. */
 };
 
+/* Pulls of one member that are asked ahead of its task: while a page is merged, one may wait and one
+ * be under way. */
+#define AHEAD_COUNT_MAX 2
+
 enum repair { REPAIR_NONE, REPAIR_WANTED, REPAIR_UNDER_WAY, REPAIR_DONE };
 
 /* A member that left. It may come back with what it wrote meanwhile. */
@@ -105,7 +109,8 @@ struct member {
     struct boots boots;
     struct shown shown;
     struct task task;
-    struct task ahead;        /* While task is merging: the pull of the next page. */
+    struct task ahead[AHEAD_COUNT_MAX]; /* The pulls of the pages after task's, in their order. */
+    size_t ahead_count;
     struct departed returned; /* How it had left, until it has been pulled to the end. */
     bool knows_no_more;       /* This node was away, and then pulled it to the end. */
 
@@ -200,7 +205,7 @@ bool hash_equal(const uint8_t a[static REPLICA_HASH_BYTES],
 struct member *member_find(struct replica *r, const struct wallet *wallet);
 /* The member whose task has the ticket, or NULL. */
 struct member *member_of_ticket(struct replica *r, uint32_t ticket);
-/* The pull ahead that has the ticket, and its member; or NULL. */
+/* The pull ahead that has the ticket, and its member; or NULL, and *out stays. */
 struct task *ahead_of_ticket(struct replica *r, uint32_t ticket, struct member **out);
 void member_close(struct member *m);
 /* Ends what is under way and forgets all that our incarnation or its secret had to do with. */
@@ -286,9 +291,11 @@ void newcomer_members_changed(struct replica *r);
 
 /* The task ended, and what was asked ahead with it. */
 void task_end(struct member *m);
-/* The task ended well; what was asked ahead of it takes its place, if it asked for what comes
- * next. */
+/* The task ended well; the first that was asked ahead takes its place, if it asked for what comes
+ * next. Otherwise all of them are void. */
 void task_advance(struct member *m);
+/* The pull ahead, one of m->ahead, is void, and so are those that were asked behind it. */
+void ahead_drop(struct member *m, const struct task *from);
 /* It ended badly: backs off, and keeps the sentence. */
 void task_fail(struct replica *r, struct member *m, const struct replica_now *now,
                const char *reason);

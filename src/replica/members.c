@@ -20,9 +20,11 @@ struct member *member_find(struct replica *r, const struct wallet *wallet) {
 struct task *ahead_of_ticket(struct replica *r, uint32_t ticket, struct member **out) {
     for (size_t i = 0; i < r->count; i++) {
         struct member *m = &r->members[i];
-        if (m->ahead.kind != REPLICA_IDLE && m->ahead.ticket == ticket) {
-            *out = m;
-            return &m->ahead;
+        for (size_t k = 0; k < m->ahead_count; k++) {
+            if (m->ahead[k].ticket == ticket) {
+                *out = m;
+                return &m->ahead[k];
+            }
         }
     }
     return NULL;

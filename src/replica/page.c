@@ -214,7 +214,7 @@ enum replica_verdict replica_page_begin(struct replica *r, const struct store *s
     struct member *m = member_of_ticket(r, arrival->ticket);
     struct task *ahead = ahead_of_ticket(r, arrival->ticket, &m);
     if (ahead != NULL) { /* Before the page before it was merged. */
-        *ahead = (struct task){ 0 };
+        ahead_drop(m, ahead);
         return drop(r, NULL, "the page came before its turn", now, why);
     }
     if (m == NULL || !m->task.was_asked || m->task.is_merging) {

@@ -19,17 +19,27 @@ uint64_t digest_interval_ms(const struct replica *r) {
 
 void task_end(struct member *m) {
     m->task = (struct task){ 0 };
-    m->ahead = (struct task){ 0 };
+    ahead_drop(m, m->ahead);
+}
+
+void ahead_drop(struct member *m, const struct task *from) {
+    size_t kept_count = (size_t)(from - m->ahead);
+    memset(&m->ahead[kept_count], 0, (AHEAD_COUNT_MAX - kept_count) * sizeof(m->ahead[0]));
+    m->ahead_count = kept_count < m->ahead_count ? kept_count : m->ahead_count;
 }
 
 void task_advance(struct member *m) {
-    const struct task ahead = m->ahead;
-    bool is_next = ahead.was_asked && ahead.since == m->since && id_equal(ahead.own, m->task.own) &&
-                   id_equal(ahead.theirs, m->boots.present);
-    task_end(m);
-    if (is_next) {
-        m->task = ahead;
+    const struct task *next = m->ahead;
+    bool is_next = m->ahead_count > 0 && next->was_asked && next->since == m->since &&
+                   id_equal(next->own, m->task.own) && id_equal(next->theirs, m->boots.present);
+    if (!is_next) {
+        task_end(m);
+        return;
     }
+    m->task = *next;
+    m->ahead_count--;
+    memmove(m->ahead, m->ahead + 1, m->ahead_count * sizeof(m->ahead[0]));
+    ahead_drop(m, m->ahead + m->ahead_count);
 }
 
 static uint64_t backoff_ms(const struct replica *r, const struct member *m, uint32_t random) {
@@ -92,7 +102,8 @@ static void note_writer(struct replica *r, const struct store *s, const struct r
 }
 
 /* Until when the member's next page can be expected soon; 0: no pass goes on. That a page takes
- * long to merge, and the next one is not looked at before, is no stall of the member's. */
+ * long to merge, and the next one is not looked at before, is no stall of the member's; nor that a
+ * page which has come, as one is asked for behind it, waits for its turn. */
 static uint64_t pass_until_ms(const struct member *m) {
     if (m->first_until_ms != 0) {
         return m->first_until_ms;
@@ -100,7 +111,7 @@ static uint64_t pass_until_ms(const struct member *m) {
     if (m->lead_turn == 0) {
         return 0;
     }
-    if (m->task.is_merging) {
+    if (m->task.is_merging || m->ahead_count > 0) {
         return UINT64_MAX;
     }
     return (m->task.sent_ms > m->ok_ms ? m->task.sent_ms : m->ok_ms) + ALONE_MS;
@@ -171,22 +182,35 @@ void replica_next(struct replica *r, const struct store *s, const struct replica
     }
 }
 
+/* Whether this is the page that what is asked next would follow: the answer to the newest pull, with
+ * nothing before it that is known to be void. One that waits has not been judged: what it says of
+ * its end is only believed when the cursor has come there. */
+static bool can_follow(const struct member *m, const struct replica_arrival *arrival) {
+    bool is_first = m->ahead_count == 0;
+    const struct task *t = is_first ? &m->task : &m->ahead[m->ahead_count - 1];
+    bool has_come = is_first ? t->is_merging : t->was_asked;
+    bool has_failed = m->task.is_void || m->task.refused_count > 0;
+    const struct replica_page *page = arrival->page;
+    return has_come && t->ticket == arrival->ticket && !t->is_repair && !has_failed && page->more &&
+           id_equal(page->state.incarnation, m->boots.present);
+}
+
 bool replica_ahead(struct replica *r, const struct replica_arrival *arrival,
                    const struct replica_now *now, struct replica_todo *out) {
-    const struct replica_page *page = arrival->page;
+    uint64_t since = arrival->page->next;
     *out = (struct replica_todo){ 0 };
     struct member *m = member_of_ticket(r, arrival->ticket);
-    if (m == NULL || !m->task.is_merging || m->task.is_repair || m->ahead.kind != REPLICA_IDLE ||
-        !page->more || held_until_ms(r, m, page->next) > now->mono_ms) {
+    (void)ahead_of_ticket(r, arrival->ticket, &m);
+    if (m == NULL || m->ahead_count == AHEAD_COUNT_MAX || !can_follow(m, arrival) ||
+        held_until_ms(r, m, since) > now->mono_ms) {
         return false;
     }
-    note_lead(r, m, page->next);
-    m->ahead = (struct task){
-        .kind = REPLICA_PULL, .ticket = new_ticket(r), .since = page->next, .sent_ms = now->mono_ms
+    note_lead(r, m, since);
+    struct task *t = &m->ahead[m->ahead_count++];
+    *t = (struct task){
+        .kind = REPLICA_PULL, .ticket = new_ticket(r), .since = since, .sent_ms = now->mono_ms
     };
-    *out = (struct replica_todo){ .kind = REPLICA_PULL,
-                                  .wallet = m->wallet,
-                                  .ticket = m->ahead.ticket };
+    *out = (struct replica_todo){ .kind = REPLICA_PULL, .wallet = m->wallet, .ticket = t->ticket };
     return true;
 }
 
@@ -212,7 +236,7 @@ RC replica_pull_request(struct replica *r, const struct store *s, const struct r
     struct member *m = member_of_ticket(r, ask->ticket);
     struct task *t = m != NULL ? &m->task : ahead_of_ticket(r, ask->ticket, &m);
     ENSURE(t != NULL && t->kind == REPLICA_PULL, NOT_FOUND);
-    bool is_ahead = t == &m->ahead;
+    bool is_ahead = t != &m->task;
     t->is_repair = !is_ahead && (m->repair == REPAIR_WANTED || m->repair == REPAIR_UNDER_WAY);
     if (!t->is_repair) {
         TRY(store_known_copy(s, ask->entries, ask->entry_count_max, &out->known));
@@ -243,7 +267,7 @@ void replica_pull_failed(struct replica *r, uint32_t ticket, bool is_starting, c
     struct member *m = member_of_ticket(r, ticket);
     struct task *ahead = ahead_of_ticket(r, ticket, &m);
     if (ahead != NULL) {
-        *ahead = (struct task){ 0 }; /* The page before it is still good. */
+        ahead_drop(m, ahead); /* The pages before it are still good. */
         return;
     }
     if (m == NULL || m->task.kind != REPLICA_PULL) {

@@ -194,10 +194,13 @@ enum replica_verdict replica_page_begin(struct replica *r, const struct store *s
                                         const struct replica_now *now,
                                         char why[static REPLICA_REASON_BYTES]);
 
-/* After REPLICA_TAKE of a page with more, and before it is merged: whether the next page is to be
- * asked for now, so that the member reads it meanwhile. Then *out is that PULL, to be sent at once
- * (replica_pull_request); it is under way when this page has ended well. Otherwise it has ended
- * too, and its answer is void, as one that comes before this page has ended. */
+/* Of a page with more, after REPLICA_TAKE and before it is merged; or of one that was asked for
+ * ahead itself, has come, and waits until the pages before it have ended: whether the next page is to
+ * be asked for now, so that the member reads it meanwhile. Only the newest page that came from a
+ * member is followed by another, and at most two are asked ahead of the one whose turn it is. Then
+ * *out is that PULL, to be sent at once (replica_pull_request); it is under way when this page has
+ * ended well. Otherwise it has ended too, with those asked behind it, and its answer is void, as one
+ * that is begun before this page has ended. May be called again. */
 bool replica_ahead(struct replica *r, const struct replica_arrival *arrival,
                    const struct replica_now *now, struct replica_todo *out);
 

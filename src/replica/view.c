@@ -55,7 +55,15 @@ static void check_member(const struct replica *r, const struct member *m) {
     ASSERT(m->url != NULL);
     ASSERT(m->task.kind == REPLICA_IDLE || m->task.ticket != 0);
     ASSERT(!m->task.is_merging || m->task.was_asked);
-    ASSERT(m->ahead.kind == REPLICA_IDLE || m->task.is_merging);
+    /* What is asked ahead follows a page that has come, which may wait for its turn. */
+    ASSERT(m->ahead_count == 0 || (m->task.kind == REPLICA_PULL && m->task.was_asked));
+    ASSERT(m->ahead_count <= AHEAD_COUNT_MAX);
+    for (size_t i = 0; i < AHEAD_COUNT_MAX; i++) {
+        const struct task *t = &m->ahead[i];
+        ASSERT((t->kind == REPLICA_PULL) == (i < m->ahead_count));
+        ASSERT(!t->is_merging && !t->is_repair);
+        ASSERT(i + 1 >= m->ahead_count || t->was_asked);
+    }
     ASSERT(m->since == 0 || !id_is_zero(m->boots.present));
     ASSERT(!m->is_complete || r->has_secret);
     ASSERT(m->lead_turn <= r->turn);

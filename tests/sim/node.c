@@ -47,10 +47,12 @@ static void open_store(struct world *w, struct machine *m) {
     ASSERT(rc.err == E_OK);
 }
 
-static void open_replica(struct machine *m) {
+static void open_replica(struct world *w, struct machine *m) {
+    /* All there is in few pages, or a record on each. */
+    static const uint32_t page_bytes[] = { 200, 600, 1500 };
     const struct replica_cfg cfg = { .interval_ms = 2000,
                                      .wait_ms = WAIT_MS,
-                                     .page_bytes_max = 1500,
+                                     .page_bytes_max = page_bytes[rng_below(&w->rng, 3)],
                                      .backoff_min_ms = 100,
                                      .backoff_max_ms = 2000,
                                      .settle_ms = SETTLE_MS,
@@ -120,7 +122,7 @@ void node_boot(struct world *w, struct machine *m) {
     memset(m->best, 0, sizeof(m->best));
     service_clock_init(&m->clock, SKEW_MS, node_mono_ms(w, m), wall_ms(w, m));
     open_store(w, m);
-    open_replica(m);
+    open_replica(w, m);
     open_view(w, m);
     open_bootstrap(m);
     m->wake_at_ms = UINT64_MAX;

@@ -3,11 +3,6 @@
 #include "sim.h"
 
 #define PUMP_COUNT_MAX 256
-#define PAGE_BYTES_MAX 1500
-#define SECTION_RECORD_COUNT_MAX 2
-#define PAUSE_MS 40
-#define PAUSE_LONG_MS 3000
-#define PAUSE_LONG_ONCE_IN 4
 
 static struct machine *machine_of(struct world *w, const struct wallet *wallet) {
     ASSERT(wallet->bytes[1] < w->machine_count);
@@ -79,7 +74,7 @@ static void fail_call(struct world *w, struct machine *m, struct call *call, boo
 
 void peer_call_over(struct world *w, struct machine *m, uint32_t ticket) {
     struct call *call = find_call(m, ticket);
-    if (call != NULL && !call->has_begun) {
+    if (call != NULL && call->page == NULL) {
         fail_call(w, m, call, false, "it did not answer in time");
     }
 }
@@ -144,142 +139,11 @@ static struct message *answer_to(struct world *w, const struct message *request,
     return answer;
 }
 
-static void refuse(struct world *w, const struct message *request, bool is_starting) {
+void peer_refuse(struct world *w, const struct message *request, bool is_starting) {
     struct message *answer = answer_to(w, request, MESSAGE_REFUSAL);
     answer->is_starting = is_starting;
     world_count(w, TALLY_PULL_REFUSED);
     net_send(w, answer);
-}
-
-static void copy_record(struct message *page, const struct store_record *from) {
-    size_t i = page->record_count++;
-    uint8_t *bytes = page->bytes[i];
-    ASSERT(from->key.len + from->sealed.len <= RECORD_BYTES_MAX);
-    memcpy(bytes, from->key.ptr, from->key.len);
-    if (from->sealed.len > 0) {
-        memcpy(bytes + from->key.len, from->sealed.ptr, from->sealed.len);
-    }
-    page->records[i].is_forged = false;
-    page->records[i].remote =
-        (struct store_remote){ .app_id = from->app_id,
-                               .key = { bytes, from->key.len },
-                               .sealed = { bytes + from->key.len, from->sealed.len },
-                               .stamp = from->stamp,
-                               .replaced = from->replaced,
-                               .ttl_ms = from->ttl_ms,
-                               .tombstone = from->state == STORE_TOMBSTONE };
-}
-
-static void deliver(struct world *w, struct machine *m, struct message *answer) {
-    if (m->is_hostile) {
-        hostile_page(w, m, answer);
-    }
-    /* A proxy that holds it back; the first page of a snapshot more often. */
-    if (!w->is_healed && rng_once_in(&w->rng, answer->page.from == 0 ? 10 : 100)) {
-        uint32_t most_ms = rng_once_in(&w->rng, 6) ? CALL_MS + 20000 : CALL_MS / 2;
-        world_after(w, rng_below(&w->rng, most_ms),
-                    (struct event){ .kind = EVENT_MESSAGE, .of = answer });
-        return;
-    }
-    net_send(w, answer);
-}
-
-/* ---- Reading a page ---- */
-
-/* Between two sections: no time, some, or as much as a busy node may take. */
-static uint32_t pause_ms(struct world *w) {
-    if (rng_once_in(&w->rng, 2)) {
-        return 0;
-    }
-    bool is_long = !w->is_healed && rng_once_in(&w->rng, PAUSE_LONG_ONCE_IN);
-    return 1 + rng_below(&w->rng, is_long ? PAUSE_LONG_MS : PAUSE_MS);
-}
-
-static size_t cost_of(const struct store_record *record) {
-    return record->key.len + record->sealed.len + STORE_RECORD_BYTES;
-}
-
-/* The page's next records. True when it is to be read on. */
-static bool read_section(struct world *w, struct machine *m, struct message *page) {
-    struct store_record records[SECTION_RECORD_COUNT_MAX];
-    size_t asked_bytes = page->origin->request.bytes_max;
-    size_t bytes_max = asked_bytes == 0 ? PAGE_BYTES_MAX : asked_bytes;
-    size_t bytes_left = bytes_max > page->read_bytes ? bytes_max - page->read_bytes : 0;
-    size_t count_left = PAGE_RECORD_COUNT_MAX - page->record_count;
-    size_t count_max = 1 + rng_below(&w->rng, SECTION_RECORD_COUNT_MAX);
-    const struct store_log_query query = { .since = page->page.next,
-                                           .known = &page->origin->request.known,
-                                           .bytes_max = bytes_left,
-                                           .record_count_max =
-                                               count_left < count_max ? count_left : count_max };
-    struct store_log_page got;
-    struct rc rc = store_log_read(m->store, &query, records, &got);
-    ASSERT(rc.err == E_OK);
-    if (page->record_count > 0 && got.count > 0 && cost_of(&records[0]) > bytes_left) {
-        return false; /* Only a page's first record may be too large for it. */
-    }
-    for (size_t i = 0; i < got.count; i++) {
-        page->read_bytes += cost_of(&records[i]);
-        copy_record(page, &records[i]);
-    }
-    bool goes_on = replica_page_read(m->store, &got, &page->page);
-    if (!goes_on && page->page.more) {
-        world_count(w, TALLY_PAGE_HELD_BACK);
-        TRACE(w, "n%u: its floor rose while it read the last page for n%u", m->idx, page->to);
-    }
-    return goes_on && page->read_bytes < bytes_max && page->record_count < PAGE_RECORD_COUNT_MAX;
-}
-
-/* What happened here since the section before. */
-static void count_changes(struct world *w, struct machine *m, struct message *page) {
-    uint64_t rise_count = store_floor_rise_count(m->store);
-    world_count(w, TALLY_PAGE_SECTION);
-    if (store_log_last(m->store) != page->seen_last) {
-        world_count(w, TALLY_PAGE_CHANGED);
-    }
-    if (rise_count != page->seen_rise_count) {
-        world_count(w, TALLY_PAGE_FLOOR_ROSE);
-    }
-}
-
-static void note_seen(const struct machine *m, struct message *page) {
-    page->seen_last = store_log_last(m->store);
-    page->seen_rise_count = store_floor_rise_count(m->store);
-}
-
-/* Takes page. One section after the other; for as long as the node is let go of, anything may
- * happen. */
-static void read_on(struct world *w, struct machine *m, struct message *page) {
-    while (read_section(w, m, page)) {
-        uint32_t span_ms = pause_ms(w);
-        note_seen(m, page);
-        if (span_ms > 0) {
-            world_after(
-                w, span_ms,
-                (struct event){ .kind = EVENT_READ, .boot = m->boot, .a = m->idx, .of = page });
-            return;
-        }
-        world_count(w, TALLY_PAGE_SECTION);
-    }
-    message_give(w, page->origin);
-    page->origin = NULL;
-    deliver(w, m, page);
-}
-
-/* Takes page. */
-void peer_read(struct world *w, struct machine *m, struct message *page) {
-    /* The store may have been emptied since the section before: what is in it now is not what the
-     * page's vector says. */
-    if (span_equal((struct span){ page->page.state.incarnation, STORE_WRITER_BYTES },
-                   (struct span){ store_writer(m->store), STORE_WRITER_BYTES })) {
-        count_changes(w, m, page);
-        read_on(w, m, page);
-    } else {
-        world_count(w, TALLY_PAGE_VOID);
-        refuse(w, page->origin, true);
-        message_give(w, page->origin);
-        message_give(w, page);
-    }
 }
 
 /* ---- Deciding ---- */
@@ -329,7 +193,7 @@ static bool serve(struct world *w, struct machine *m, struct message *request, b
     case REPLICA_ANSWER_PAGE:
         tell_heard(m, answer);
         answer->origin = request;
-        read_on(w, m, answer);
+        peer_read_on(w, m, answer);
         return false;
     case REPLICA_ANSWER_WAIT_SHORT:
         node_serve_after(w, m, REPLICA_RELAY_MS);
@@ -344,12 +208,12 @@ static bool serve(struct world *w, struct machine *m, struct message *request, b
     case REPLICA_ANSWER_AGAIN:
         tell_heard(m, answer);
         message_give(w, request);
-        deliver(w, m, answer);
+        peer_deliver(w, m, answer);
         return false;
     case REPLICA_ANSWER_REFUSE:
         TRACE(w, "n%u refuses n%u: %s", m->idx, request->from, served.why.text);
         message_give(w, answer);
-        refuse(w, request, served.why.code == STATUS_UNAVAILABLE);
+        peer_refuse(w, request, served.why.code == STATUS_UNAVAILABLE);
         message_give(w, request);
         return false;
     }
@@ -388,7 +252,7 @@ static void take_pull(struct world *w, struct machine *m, struct message *reques
 
 static void take_digest(struct world *w, struct machine *m, struct message *request) {
     if (!replica_is_comparable(m->replica)) {
-        refuse(w, request, true);
+        peer_refuse(w, request, true);
         message_give(w, request);
         return;
     }
@@ -448,6 +312,12 @@ static void end_page(struct world *w, struct machine *m, struct call *call) {
     node_hurry(w, m);
 }
 
+static void go_on_later(struct world *w, const struct machine *m, const struct call *call) {
+    world_after(
+        w, 1 + rng_below(&w->rng, 30),
+        (struct event){ .kind = EVENT_MERGE, .boot = m->boot, .a = m->idx, .b = call->ticket });
+}
+
 /* All that is left at once, or a few records now and the others later. */
 static void merge_some(struct world *w, struct machine *m, struct call *call) {
     struct message *page = call->page;
@@ -467,20 +337,11 @@ static void merge_some(struct world *w, struct machine *m, struct call *call) {
         }
         if (count < left) {
             node_changed(w, m);
-            world_after(w, 1 + rng_below(&w->rng, 30),
-                        (struct event){
-                            .kind = EVENT_MERGE, .boot = m->boot, .a = m->idx, .b = call->ticket });
+            go_on_later(w, m, call);
             return;
         }
     }
     end_page(w, m, call);
-}
-
-void peer_merge(struct world *w, struct machine *m, uint32_t ticket) {
-    struct call *call = find_call(m, ticket);
-    if (call != NULL && call->has_begun) {
-        merge_some(w, m, call);
-    }
 }
 
 static void take_reset(struct world *w, struct machine *m, const struct message *page) {
@@ -528,46 +389,44 @@ static struct call *find_answered(struct machine *m, const struct message *page)
     }
     for (size_t i = 0; i < CALL_COUNT_MAX; i++) {
         struct call *call = &m->calls[i];
-        if (call->is_used && !call->is_digest && !call->has_begun && call->to == page->from) {
+        if (call->is_used && !call->is_digest && call->page == NULL && call->to == page->from) {
             return call;
         }
     }
     return NULL;
 }
 
-/* The next page, while this one is being merged: asked for as often as not. */
-static void ask_ahead(struct world *w, struct machine *m, const struct message *page) {
-    const struct replica_arrival arrival = { page->ticket, &page->page };
+/* The next page, while this one is being merged or waits: asked for as often as not. */
+static void ask_ahead(struct world *w, struct machine *m, const struct call *call) {
+    const struct replica_arrival arrival = { call->ticket, &call->page->page };
     struct replica_now now = node_now(w, m);
     struct replica_todo ahead;
-    if (page->page.more && rng_once_in(&w->rng, 2) &&
+    if (call->page->page.more && rng_once_in(&w->rng, 2) &&
         replica_ahead(m->replica, &arrival, &now, &ahead)) {
-        world_count(w, TALLY_PAGE_AHEAD);
+        world_count(w, call->has_begun ? TALLY_PAGE_AHEAD : TALLY_PAGE_AHEAD_OF_ONE);
         ask(w, m, &ahead);
     }
 }
 
-static void take_page(struct world *w, struct machine *m, struct message *page) {
-    struct call *call = find_answered(m, page);
+static void begin_page(struct world *w, struct machine *m, struct call *call) {
+    struct message *page = call->page;
     char why[REPLICA_REASON_BYTES];
-    if (call == NULL || call->is_digest || call->to != page->from) {
-        take_late(w, m, page);
-        message_give(w, page);
-        return;
-    }
-    if (call->has_begun) { /* The same answer twice. */
-        message_give(w, page);
-        return;
-    }
     const struct replica_arrival arrival = { call->ticket, &page->page };
     struct replica_now now = node_now(w, m);
     call->has_begun = true;
-    call->page = page;
     switch (replica_page_begin(m->replica, m->store, &arrival, &now, why)) {
     case REPLICA_TAKE:
         mark_forged(page);
-        ask_ahead(w, m, page);
-        merge_some(w, m, call);
+        for (size_t i = 0; i < CALL_COUNT_MAX; i++) { /* It, and those that wait behind it. */
+            if (m->calls[i].page != NULL && m->calls[i].to == call->to) {
+                ask_ahead(w, m, &m->calls[i]);
+            }
+        }
+        if (page->page.more && page->record_count > 0 && rng_once_in(&w->rng, 2)) {
+            go_on_later(w, m, call); /* The thread that merges it is busy. */
+        } else {
+            merge_some(w, m, call);
+        }
         break;
     case REPLICA_DROP:
         drop_page(w, m, call, why);
@@ -579,6 +438,58 @@ static void take_page(struct world *w, struct machine *m, struct message *page) 
         message_give(w, page);
         break;
     }
+}
+
+/* Whether a page of the same member came before this one, and has not ended. */
+static bool has_one_before(const struct machine *m, const struct call *call) {
+    for (size_t i = 0; i < CALL_COUNT_MAX; i++) {
+        const struct call *other = &m->calls[i];
+        if (other->page != NULL && other->to == call->to && other->ticket < call->ticket) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A page in its turn; seldom before it, and seldom not at all. */
+static void wait_or_begin(struct world *w, struct machine *m, struct call *call) {
+    if (!has_one_before(m, call) || rng_once_in(&w->rng, 10)) {
+        begin_page(w, m, call);
+    } else if (rng_once_in(&w->rng, 20)) {
+        fail_call(w, m, call, false, "it could not be kept");
+    } else {
+        go_on_later(w, m, call);
+    }
+}
+
+void peer_merge(struct world *w, struct machine *m, uint32_t ticket) {
+    struct call *call = find_call(m, ticket);
+    if (call == NULL || call->page == NULL) {
+        return;
+    }
+    if (call->has_begun) {
+        merge_some(w, m, call);
+    } else {
+        wait_or_begin(w, m, call);
+    }
+}
+
+static void take_page(struct world *w, struct machine *m, struct message *page) {
+    struct call *call = find_answered(m, page);
+    if (call == NULL || call->is_digest || call->to != page->from) {
+        take_late(w, m, page);
+        message_give(w, page);
+        return;
+    }
+    if (call->page != NULL) { /* The same answer twice. */
+        message_give(w, page);
+        return;
+    }
+    call->page = page;
+    if (has_one_before(m, call)) {
+        ask_ahead(w, m, call);
+    }
+    wait_or_begin(w, m, call);
 }
 
 static void take_digest_answer(struct world *w, struct machine *m, struct message *answer) {
@@ -596,7 +507,7 @@ static void take_digest_answer(struct world *w, struct machine *m, struct messag
 
 static void take_refusal(struct world *w, struct machine *m, struct message *answer) {
     struct call *call = answer->boot == m->boot ? find_call(m, answer->ticket) : NULL;
-    if (call != NULL && !call->has_begun && call->to == answer->from) {
+    if (call != NULL && call->page == NULL && call->to == answer->from) {
         fail_call(w, m, call, answer->is_starting, "it refused");
     }
     message_give(w, answer);
@@ -612,7 +523,7 @@ static bool turn_away(struct world *w, struct machine *m, struct message *messag
     }
     if (!wallet_equal(&message->to_wallet, &m->wallet) ||
         node_judge_caller(w, m, &message->from_wallet) != AUTH_ALLOW) {
-        refuse(w, message, false);
+        peer_refuse(w, message, false);
         message_give(w, message);
         return true;
     }
@@ -624,7 +535,7 @@ void peer_receive(struct world *w, struct message *message) {
     struct machine *m = &w->machines[message->to];
     if (!m->is_up) {
         if (message->kind == MESSAGE_PULL || message->kind == MESSAGE_DIGEST) {
-            refuse(w, message, false); /* Nobody listens there. */
+            peer_refuse(w, message, false); /* Nobody listens there. */
         }
         message_give(w, message);
         return;

@@ -406,9 +406,19 @@ void peer_receive(struct world *w, struct message *message);
 void peer_call_over(struct world *w, struct machine *m, uint32_t ticket);
 void peer_serve_parked(struct world *w, struct machine *m);
 void peer_parked_end(struct world *w, struct machine *m, uint32_t serial);
-void peer_read(struct world *w, struct machine *m, struct message *page);
+/* The request that message is will not be looked at further; the answer says so. */
+void peer_refuse(struct world *w, const struct message *request, bool is_starting);
 void peer_merge(struct world *w, struct machine *m, uint32_t ticket);
 void peer_drop_all(struct world *w, struct machine *m);
+
+/* ---- reading.c ---- */
+
+/* Sends an answer. Takes it. */
+void peer_deliver(struct world *w, struct machine *m, struct message *answer);
+/* Reads the page from where it stands, and sends it at the end. Takes it. */
+void peer_read_on(struct world *w, struct machine *m, struct message *page);
+/* The same after a pause. */
+void peer_read(struct world *w, struct machine *m, struct message *page);
 
 /* ---- hostile.c ---- */
 

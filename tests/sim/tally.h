@@ -78,6 +78,7 @@
     X(PAGE_VOID, "replica: store emptied between two sections", 0)             \
     X(PAGE_CUT_OFF, "replica: crash between two sections", 50)                 \
     X(PAGE_AHEAD, "replica: next page asked for ahead", 100)                   \
+    X(PAGE_AHEAD_OF_ONE, "replica: next page asked for behind a waiting one", 100) \
     X(PULL_REFUSED, "replica: pull refused", 100)                              \
     X(PULL_PARKED, "replica: pull waited", 900)                                \
     X(RECORD_REFUSED, "replica: record refused", 100)                          \

@@ -425,153 +425,6 @@ static void test_a_failed_pass_holds_nobody(void **state) {
     cluster_close(&c);
 }
 
-/* The page arrives, and the next one is asked for before it is merged. */
-static bool pull_ahead(struct pull *p, struct pull *ahead) {
-    struct node *n = p->from;
-    struct replica_now now = now_of(n);
-    struct replica_arrival arrival = arrival_of(p);
-    struct replica_todo todo;
-    assert_false(replica_ahead(n->replica, &arrival, &now, &todo));
-    assert_int_equal(pull_begin(p), REPLICA_TAKE);
-    if (!replica_ahead(n->replica, &arrival, &now, &todo)) {
-        return false;
-    }
-    assert_int_equal(todo.kind, REPLICA_PULL);
-    assert_true(wallet_equal(&todo.wallet, &p->to->wallet));
-    pull_send(ahead, n, p->to, todo.ticket);
-    assert_int_equal(ahead->request.since, p->page.next);
-    assert_int_equal(ahead->request.wait_ms, 0);
-    assert_false(replica_ahead(n->replica, &arrival, &now, &todo));
-    return true;
-}
-
-static void pull_finish(struct pull *p) {
-    assert_true(pull_merge(p, 0, p->record_count));
-    pull_end(p);
-    replica_check(p->from->replica, p->from->store);
-}
-
-/* Asks the first member for its first page, and gets it. */
-static void pull_first(struct pull *p, struct cluster *c) {
-    pull_next(p, &c->nodes[2], &c->nodes[0]);
-    assert_true(pull_serve(p, false));
-    assert_true(p->page.more);
-}
-
-static void test_pages_ahead(void **state) {
-    (void)state;
-    struct cluster c;
-    pass_open(&c);
-    struct node *n = &c.nodes[2];
-    static struct pull pulls[2];
-    size_t at = 0;
-    pull_first(&pulls[0], &c);
-    for (; pull_ahead(&pulls[at], &pulls[1 - at]); at = 1 - at) {
-        pull_finish(&pulls[at]);
-        /* It is the pull under way now. */
-        assert_true(pull_serve(&pulls[1 - at], false));
-    }
-    assert_false(pulls[at].page.more);
-    pull_finish(&pulls[at]);
-    struct replica_stats stats = stats_of(n);
-    assert_int_equal(stats.record_count, PASS_RECORDS);
-    assert_int_equal(stats.applied_count, PASS_RECORDS);
-    assert_int_equal(stats.dropped_page_count, 0);
-    pull_round(&c, n, 3);
-    assert_true(is_in_service(n));
-    stats = stats_of(n);
-    assert_int_equal(stats.record_count, PASS_RECORDS);
-    cluster_close(&c);
-}
-
-enum ahead_fate {
-    AHEAD_EARLY,
-    AHEAD_FAILS,
-    AHEAD_AFTER_REFUSAL,
-    AHEAD_AFTER_RESTART,
-    AHEAD_UNSENT
-};
-static struct ahead_row {
-    const char *name;
-    enum ahead_fate fate;
-    bool is_merged; /* The page before it. */
-} ahead_rows[] = {
-    { "early", AHEAD_EARLY, true },
-    { "fails", AHEAD_FAILS, true },
-    { "after_refusal", AHEAD_AFTER_REFUSAL, false },
-    { "after_restart", AHEAD_AFTER_RESTART, false },
-    { "unsent", AHEAD_UNSENT, true },
-};
-
-static void assert_dropped(struct pull *p) {
-    assert_int_equal(pull_begin(p), REPLICA_DROP);
-    replica_check(p->from->replica, p->from->store);
-}
-
-/* What can become of it: then the page is asked for again, from where the merged ones end. */
-static void test_page_ahead_is_void(void **state) {
-    const struct ahead_row *row = *state;
-    struct cluster c;
-    pass_open(&c);
-    struct node *n = &c.nodes[2];
-    static struct pull first;
-    static struct pull ahead;
-    struct replica_now now = now_of(n);
-    struct replica_todo todo;
-    pull_first(&first, &c);
-    if (row->fate == AHEAD_UNSENT) {
-        struct replica_arrival arrival = arrival_of(&first);
-        assert_int_equal(pull_begin(&first), REPLICA_TAKE);
-        assert_true(replica_ahead(n->replica, &arrival, &now, &todo));
-    } else {
-        assert_true(pull_ahead(&first, &ahead));
-        assert_true(pull_serve(&ahead, false));
-    }
-    if (row->fate == AHEAD_EARLY) {
-        assert_dropped(&ahead);
-    } else if (row->fate == AHEAD_FAILS) {
-        node_pull_failed(n, ahead.ticket, "it is gone");
-    } else if (row->fate == AHEAD_AFTER_REFUSAL) {
-        first.records[1].is_forged = true;
-    } else if (row->fate == AHEAD_AFTER_RESTART) {
-        replica_restart(n->replica, &now);
-        assert_dropped(&ahead);
-    }
-    if (row->fate != AHEAD_AFTER_RESTART) {
-        pull_finish(&first);
-    }
-    if (row->fate == AHEAD_AFTER_REFUSAL) {
-        assert_dropped(&ahead);
-    }
-    pass_ms(1000);
-    do {
-        todo = node_next(n);
-        assert_int_equal(todo.kind, REPLICA_PULL);
-    } while (todo.wallet.bytes[0] != 1);
-    pull_send(&ahead, n, &c.nodes[0], todo.ticket);
-    assert_int_equal(ahead.request.since, row->is_merged ? first.page.next : 0);
-    assert_true(pull_serve(&ahead, false));
-    pull_deliver(&ahead, 0);
-    assert_int_equal(ahead.verdict, REPLICA_TAKE);
-    cluster_close(&c);
-}
-
-/* Who waits for another's pass asks for nothing ahead. */
-static void test_who_is_held_asks_nothing_ahead(void **state) {
-    (void)state;
-    struct cluster c;
-    pass_open(&c);
-    static struct pull pulls[2];
-    static struct pull ahead;
-    pull_first(&pulls[0], &c);
-    pull_next(&pulls[1], &c.nodes[2], &c.nodes[1]);
-    assert_true(pull_serve(&pulls[1], false));
-    assert_true(pull_ahead(&pulls[0], &ahead));
-    pull_finish(&pulls[0]);
-    assert_false(pull_ahead(&pulls[1], &ahead));
-    cluster_close(&c);
-}
-
 /* The second member serves cut off from the first, and does not know what was collected there. Its
  * vector alone would have a starting node told to begin again each time: so the first one's pass
  * comes first. */
@@ -669,8 +522,7 @@ static void test_config(void **state) {
 }
 
 int main(void) {
-    struct CMUnitTest
-        tests[TEST_ROWS(start_rows) + TEST_ROWS(members_rows) + TEST_ROWS(ahead_rows) + 18];
+    struct CMUnitTest tests[TEST_ROWS(start_rows) + TEST_ROWS(members_rows) + 16];
     const struct CMUnitTest single[] = {
         cmocka_unit_test(test_start_waits_for_whoever_answers),
         cmocka_unit_test(test_start_beside_a_new_boot),
@@ -683,8 +535,6 @@ int main(void) {
         cmocka_unit_test(test_the_first_to_answer_goes_on),
         cmocka_unit_test(test_the_first_page_is_small),
         cmocka_unit_test(test_a_failed_pass_holds_nobody),
-        cmocka_unit_test(test_pages_ahead),
-        cmocka_unit_test(test_who_is_held_asks_nothing_ahead),
         cmocka_unit_test(test_who_asked_for_a_reset_goes_first),
         cmocka_unit_test(test_who_asked_for_a_reset_is_not_waited_for),
         cmocka_unit_test(test_config),
@@ -692,7 +542,6 @@ int main(void) {
     size_t count = 0;
     TEST_ADD_ROWS(tests, count, test_start, start_rows);
     TEST_ADD_ROWS(tests, count, test_members, members_rows);
-    TEST_ADD_ROWS(tests, count, test_page_ahead_is_void, ahead_rows);
     for (size_t i = 0; i < TEST_ROWS(single); i++) {
         tests[count++] = single[i];
     }
