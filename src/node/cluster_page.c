@@ -11,7 +11,7 @@
 #include "node/cluster_internal.h"
 
 #define MERGE_STEP_BYTES ((size_t)64 * 1024)
-/* Of all pages that are merged or wait. At most three of each member are, and while the node starts they
+/* Of all pages that are merged or wait. At most four of each member are, and while the node starts they
  * are of one member; what is too much is asked for again later. */
 #define PAGES_BYTES_MAX ((size_t)64 * 1024 * 1024)
 /* With so many waiting nothing is asked for ahead: it would have to be asked for again. */
@@ -117,20 +117,20 @@ static void begin_again(struct cluster *c, const struct wallet *wallet, const ch
     service_kv_unlock(shared->kv, true);
 }
 
-/* The next page is asked for before this one is merged, so that the member reads it meanwhile: also when
- * this one still waits for its turn. The replica says no where that is not good, or has been done. */
+/* The next pages are asked for before this one is merged, so that the member reads them meanwhile. */
 static void ask_ahead(struct cluster_page *p) {
     struct cluster *c = p->cluster;
-    if (c->page_bytes > AHEAD_BYTES_MAX) {
-        return;
-    }
-    struct replica_todo todo;
-    const struct replica_now now = cluster_now(c);
-    (void)service_kv_lock(c->cfg.shared->kv);
-    bool is_wanted = replica_ahead(c->cfg.shared->replica, &p->arrival, &now, &todo);
-    service_kv_unlock(c->cfg.shared->kv, false);
-    if (is_wanted) {
-        cluster_pull(c, &todo);
+    struct replica_todo todo = { .kind = REPLICA_PULL };
+    for (unsigned i = 0; i < REPLICA_AHEAD_COUNT_MAX && todo.kind == REPLICA_PULL &&
+                         c->page_bytes <= AHEAD_BYTES_MAX;
+         i++) {
+        const struct replica_now now = cluster_now(c);
+        (void)service_kv_lock(c->cfg.shared->kv);
+        bool is_wanted = replica_ahead(c->cfg.shared->replica, &p->arrival, &now, &todo);
+        service_kv_unlock(c->cfg.shared->kv, false);
+        if (is_wanted) {
+            cluster_pull(c, &todo);
+        }
     }
 }
 
@@ -194,19 +194,8 @@ static bool start_merge(struct cluster_page *p) {
     return false;
 }
 
-/* The member's page has begun: one that could not be asked for before may be now, behind it or behind the
- * newest of those that wait. */
-static void ask_behind(struct cluster *c, const struct wallet *wallet) {
-    struct cluster_page *p = NULL;
-    DL_FOREACH(c->pages, p) {
-        if (wallet_equal(&p->wallet, wallet)) {
-            ask_ahead(p);
-        }
-    }
-}
-
-/* Begins pages until one is under way. Those of one member came in the order in which they were asked for:
- * each was asked for when the one before it had come. */
+/* Begins pages until one is under way. Those of one member came in the order in which they were asked
+ * for: on its connection, each answer before the next. */
 static void work_off(struct cluster *c) {
     while (c->pages != NULL && !c->is_merging) {
         struct cluster_page *p = c->pages;
@@ -214,7 +203,7 @@ static void work_off(struct cluster *c) {
             page_free(p);
             continue;
         }
-        ask_behind(c, &p->wallet);
+        ask_ahead(p);
         c->is_merging = start_merge(p);
     }
 }
@@ -244,9 +233,6 @@ void cluster_take_page(struct peer *peer, uint32_t ticket, const Novakms__V1__Pu
         cluster_pull_failed(c, ticket, false, "too many pages came at once");
         page_free(p);
         return;
-    }
-    if (c->is_merging && !c->is_ending) {
-        ask_ahead(p);
     }
     work_off(c);
 }

@@ -80,6 +80,7 @@ struct task {
     uint8_t own[STORE_WRITER_BYTES];
     uint8_t theirs[STORE_WRITER_BYTES];
     uint64_t since;
+    bool is_follow; /* It asks for what comes after the pull before it; since is not known yet. */
     uint32_t record_count;
     uint32_t applied_count;
     uint32_t refused_count;
@@ -87,9 +88,12 @@ struct task {
     enum store_refusal refusal; /* The last one; NONE: it was forged. */
 };
 
-/* Pulls of one member that are asked ahead of its task: while a page is merged, one may wait and one
- * be under way. */
-#define AHEAD_COUNT_MAX 2
+/* Where the page ends that was read last for a member. */
+struct given {
+    uint8_t by[STORE_WRITER_BYTES]; /* Our incarnation then; all zero: none was read. */
+    uint8_t to[STORE_WRITER_BYTES];
+    uint64_t next;
+};
 
 enum repair { REPAIR_NONE, REPAIR_WANTED, REPAIR_UNDER_WAY, REPAIR_DONE };
 
@@ -109,8 +113,9 @@ struct member {
     struct boots boots;
     struct shown shown;
     struct task task;
-    struct task ahead[AHEAD_COUNT_MAX]; /* The pulls of the pages after task's, in their order. */
+    struct task ahead[REPLICA_AHEAD_COUNT_MAX]; /* The pulls behind task's, in their order. */
     size_t ahead_count;
+    struct given given;       /* In the other direction: for a request that follows it. */
     struct departed returned; /* How it had left, until it has been pulled to the end. */
     bool knows_no_more;       /* This node was away, and then pulled it to the end. */
 

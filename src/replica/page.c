@@ -55,6 +55,13 @@ static const char *origin_fault(const struct replica *r, const struct store *s,
     return NULL;
 }
 
+/* Whether the request was understood otherwise than it was meant: the pull before it came later, or
+ * not at all. Nobody's fault. */
+static bool follows_another(const struct member *m, const struct replica_page *page) {
+    return m->task.is_follow && page->from != m->task.since && !page->reset &&
+           id_equal(page->state.incarnation, m->task.theirs);
+}
+
 /* Whether the page continues where the cursor stands. */
 static const char *range_fault(const struct member *m, const struct replica_page *page) {
     bool is_same = id_equal(page->state.incarnation, m->task.theirs);
@@ -223,6 +230,10 @@ enum replica_verdict replica_page_begin(struct replica *r, const struct store *s
     const char *fault = origin_fault(r, s, m, page);
     if (fault != NULL) {
         return drop(r, m, fault, now, why);
+    }
+    if (follows_another(m, page)) {
+        task_end(m); /* And is asked for again, by its position. */
+        return drop(r, NULL, "the page follows another one than the one before it", now, why);
     }
     confirm(r, m, page, now);
     boots_hear_all(r, page->heard, page->heard_count);

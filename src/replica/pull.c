@@ -24,19 +24,21 @@ void task_end(struct member *m) {
 
 void ahead_drop(struct member *m, const struct task *from) {
     size_t kept_count = (size_t)(from - m->ahead);
-    memset(&m->ahead[kept_count], 0, (AHEAD_COUNT_MAX - kept_count) * sizeof(m->ahead[0]));
+    memset(&m->ahead[kept_count], 0, (REPLICA_AHEAD_COUNT_MAX - kept_count) * sizeof(m->ahead[0]));
     m->ahead_count = kept_count < m->ahead_count ? kept_count : m->ahead_count;
 }
 
 void task_advance(struct member *m) {
     const struct task *next = m->ahead;
-    bool is_next = m->ahead_count > 0 && next->was_asked && next->since == m->since &&
+    bool is_next = m->ahead_count > 0 && next->was_asked &&
+                   (next->is_follow || next->since == m->since) &&
                    id_equal(next->own, m->task.own) && id_equal(next->theirs, m->boots.present);
     if (!is_next) {
         task_end(m);
         return;
     }
     m->task = *next;
+    m->task.since = m->since; /* Of one that follows: known now. */
     m->ahead_count--;
     memmove(m->ahead, m->ahead + 1, m->ahead_count * sizeof(m->ahead[0]));
     ahead_drop(m, m->ahead + m->ahead_count);
@@ -102,8 +104,7 @@ static void note_writer(struct replica *r, const struct store *s, const struct r
 }
 
 /* Until when the member's next page can be expected soon; 0: no pass goes on. That a page takes
- * long to merge, and the next one is not looked at before, is no stall of the member's; nor that a
- * page which has come, as one is asked for behind it, waits for its turn. */
+ * long to merge, and the next one is not looked at before, is no stall of the member's. */
 static uint64_t pass_until_ms(const struct member *m) {
     if (m->first_until_ms != 0) {
         return m->first_until_ms;
@@ -111,7 +112,7 @@ static uint64_t pass_until_ms(const struct member *m) {
     if (m->lead_turn == 0) {
         return 0;
     }
-    if (m->task.is_merging || m->ahead_count > 0) {
+    if (m->task.is_merging) {
         return UINT64_MAX;
     }
     return (m->task.sent_ms > m->ok_ms ? m->task.sent_ms : m->ok_ms) + ALONE_MS;
@@ -182,17 +183,11 @@ void replica_next(struct replica *r, const struct store *s, const struct replica
     }
 }
 
-/* Whether this is the page that what is asked next would follow: the answer to the newest pull, with
- * nothing before it that is known to be void. One that waits has not been judged: what it says of
- * its end is only believed when the cursor has come there. */
-static bool can_follow(const struct member *m, const struct replica_arrival *arrival) {
-    bool is_first = m->ahead_count == 0;
-    const struct task *t = is_first ? &m->task : &m->ahead[m->ahead_count - 1];
-    bool has_come = is_first ? t->is_merging : t->was_asked;
-    bool has_failed = m->task.is_void || m->task.refused_count > 0;
-    const struct replica_page *page = arrival->page;
-    return has_come && t->ticket == arrival->ticket && !t->is_repair && !has_failed && page->more &&
-           id_equal(page->state.incarnation, m->boots.present);
+/* Whether pages can be asked for behind this one, which is being merged. */
+static bool can_follow(const struct member *m, const struct replica_page *page) {
+    const struct task *newest = m->ahead_count == 0 ? &m->task : &m->ahead[m->ahead_count - 1];
+    return m->task.is_merging && !m->task.is_void && !m->task.is_repair && page->more &&
+           m->ahead_count < REPLICA_AHEAD_COUNT_MAX && newest->was_asked;
 }
 
 bool replica_ahead(struct replica *r, const struct replica_arrival *arrival,
@@ -200,16 +195,17 @@ bool replica_ahead(struct replica *r, const struct replica_arrival *arrival,
     uint64_t since = arrival->page->next;
     *out = (struct replica_todo){ 0 };
     struct member *m = member_of_ticket(r, arrival->ticket);
-    (void)ahead_of_ticket(r, arrival->ticket, &m);
-    if (m == NULL || m->ahead_count == AHEAD_COUNT_MAX || !can_follow(m, arrival) ||
-        held_until_ms(r, m, since) > now->mono_ms) {
+    if (m == NULL || !can_follow(m, arrival->page) || held_until_ms(r, m, since) > now->mono_ms) {
         return false;
     }
     note_lead(r, m, since);
-    struct task *t = &m->ahead[m->ahead_count++];
-    *t = (struct task){
-        .kind = REPLICA_PULL, .ticket = new_ticket(r), .since = since, .sent_ms = now->mono_ms
-    };
+    struct task *t = &m->ahead[m->ahead_count];
+    *t = (struct task){ .kind = REPLICA_PULL,
+                        .ticket = new_ticket(r),
+                        .since = since,
+                        .is_follow = m->ahead_count > 0,
+                        .sent_ms = now->mono_ms };
+    m->ahead_count++;
     *out = (struct replica_todo){ .kind = REPLICA_PULL, .wallet = m->wallet, .ticket = t->ticket };
     return true;
 }
@@ -257,6 +253,7 @@ RC replica_pull_request(struct replica *r, const struct store *s, const struct r
     replica_own_state(r, s, now, &out->state);
     memcpy(out->responder_incarnation, t->theirs, sizeof(t->theirs));
     out->since = t->since;
+    out->follow = t->is_follow;
     out->bytes_max = bytes_max(r, t);
     out->wait_ms = is_ahead ? 0 : wait_ms(r, m);
     return OK;

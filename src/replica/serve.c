@@ -169,13 +169,31 @@ static bool copy_known(const struct store *s, const struct replica_serve *serve,
     return rc.err == E_OK;
 }
 
-bool replica_page_read(const struct store *s, const struct store_log_page *got,
-                       struct replica_page *page) {
+bool replica_page_read(struct replica *r, const struct store *s, const struct wallet *member,
+                       const struct store_log_page *got, struct replica_page *page) {
+    struct member *m = member_find(r, member);
     ASSERT(id_equal(page->state.incarnation, store_writer(s)));
+    if (m != NULL) {
+        m->given = (struct given){ .next = got->next };
+        memcpy(m->given.by, page->state.incarnation, STORE_WRITER_BYTES);
+        memcpy(m->given.to, page->requester_incarnation, STORE_WRITER_BYTES);
+    }
     page->next = got->next;
     page->more = got->more || store_floor_rise_count(s) != page->floor_rise_count;
     page->last = store_log_last(s);
     return got->more;
+}
+
+/* Where the page begins. */
+static uint64_t from_of(const struct store *s, const struct member *m,
+                        const struct replica_request *q) {
+    const struct given *given = &m->given;
+    if (!id_equal(q->responder_incarnation, store_writer(s))) {
+        return 0;
+    }
+    bool is_given =
+        id_equal(given->by, store_writer(s)) && id_equal(given->to, q->state.incarnation);
+    return q->follow && is_given ? given->next : q->since;
 }
 
 /* R1 and R5. Whoever knows nothing can bring nothing back. */
@@ -220,7 +238,7 @@ enum replica_answer replica_serve(struct replica *r, const struct store *s,
         refuse(why, STATUS_RESOURCE_EXHAUSTED, "this node's version vector has too many entries");
         return REPLICA_ANSWER_REFUSE;
     }
-    page->from = id_equal(q->responder_incarnation, store_writer(s)) ? q->since : 0;
+    page->from = from_of(s, m, q);
     page->next = page->from;
     page->last = store_log_last(s);
     page->newcomer = newcomer_admit(r, m, &q->state, now->mono_ms);

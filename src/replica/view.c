@@ -57,8 +57,8 @@ static void check_member(const struct replica *r, const struct member *m) {
     ASSERT(!m->task.is_merging || m->task.was_asked);
     /* What is asked ahead follows a page that has come, which may wait for its turn. */
     ASSERT(m->ahead_count == 0 || (m->task.kind == REPLICA_PULL && m->task.was_asked));
-    ASSERT(m->ahead_count <= AHEAD_COUNT_MAX);
-    for (size_t i = 0; i < AHEAD_COUNT_MAX; i++) {
+    ASSERT(m->ahead_count <= REPLICA_AHEAD_COUNT_MAX);
+    for (size_t i = 0; i < REPLICA_AHEAD_COUNT_MAX; i++) {
         const struct task *t = &m->ahead[i];
         ASSERT((t->kind == REPLICA_PULL) == (i < m->ahead_count));
         ASSERT(!t->is_merging && !t->is_repair);

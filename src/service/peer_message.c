@@ -138,9 +138,9 @@ static bool heard_in(Novakms__V1__MemberIncarnation *const *in, size_t count, st
 
 bool peer_pull_request_in(const Novakms__V1__PullRequest *in, const struct peer_limits *limits,
                           struct arena *arena, struct replica_request *out, struct status *why) {
-    *out = (struct replica_request){ .since = in->since,
-                                     .bytes_max = in->bytes_max,
-                                     .wait_ms = in->wait_ms };
+    *out = (struct replica_request){
+        .since = in->since, .follow = in->follow, .bytes_max = in->bytes_max, .wait_ms = in->wait_ms
+    };
     if (!peer_state_in(in->state, &out->state, why)) {
         return false;
     }
@@ -361,6 +361,7 @@ RC peer_pull_request_out(const struct replica_request *request, struct arena *ar
             bytes_of(request->responder_incarnation, STORE_WRITER_BYTES);
     }
     message->since = request->since;
+    message->follow = request->follow;
     message->bytes_max = request->bytes_max;
     message->wait_ms = request->wait_ms;
     *out = message;

@@ -95,7 +95,9 @@ static RC read_step(const struct pull *pull, struct store *store, struct reading
         reading->bytes += cost_of(&records[i]);
         reading->count++;
     }
-    bool goes_on = replica_page_read(store, &got, &reading->page);
+    const struct service_caller *caller = net_call_context(pull->call);
+    bool goes_on = replica_page_read(pull->peer->cfg.shared->replica, store, &caller->wallet, &got,
+                                     &reading->page);
     reading->is_ended =
         !goes_on || reading->bytes >= reading->bytes_max || reading->count == reading->count_max;
     return OK;
@@ -267,9 +269,6 @@ static bool look(struct pull *pull) {
     pull->is_again = true;
     service_kv_unlock(peer->cfg.shared->kv,
                       is_first); /* Its vector may be what a write waits for. */
-    if (is_first && peer->cfg.heard != NULL) {
-        peer->cfg.heard(peer->cfg.ctx);
-    }
     switch (what) {
     case REPLICA_ANSWER_PAGE:
         read_and_answer(pull, &reading, rc);
@@ -290,9 +289,16 @@ static bool look(struct pull *pull) {
 }
 
 static void decide(struct pull *pull) {
-    if (!look(pull)) {
+    const struct service_peer *peer = pull->peer;
+    bool is_first = !pull->is_again;
+    bool is_done = look(pull);
+    /* Now, since whoever is told wants the lock that a page is read under. */
+    if (is_first && peer->cfg.heard != NULL) {
+        peer->cfg.heard(peer->cfg.ctx);
+    }
+    if (!is_done) {
         pull->is_over = true;
-        bool is_done = look(pull);
+        is_done = look(pull);
         ASSERT(is_done); /* The replica does not wait then. */
     }
 }

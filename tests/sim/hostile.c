@@ -180,6 +180,7 @@ void hostile_request(struct world *w, struct machine *m, struct message *request
     if (request->request.known.count > 0 && rng_once_in(&w->rng, 4)) {
         claim_future(w, request, &request->request.known, TALLY_LIE_ACK);
     }
+    request->request.follow = request->request.follow || rng_once_in(&w->rng, 4);
 }
 
 void hostile_digest(struct world *w, struct machine *m, struct message *answer) {

@@ -192,6 +192,9 @@ static bool serve(struct world *w, struct machine *m, struct message *request, b
     switch (what) {
     case REPLICA_ANSWER_PAGE:
         tell_heard(m, answer);
+        if (request->request.follow) {
+            world_count(w, TALLY_PAGE_FOLLOWS);
+        }
         answer->origin = request;
         peer_read_on(w, m, answer);
         return false;
@@ -366,6 +369,9 @@ static void take_reset(struct world *w, struct machine *m, const struct message 
 static void drop_page(struct world *w, struct machine *m, struct call *call, const char *why) {
     TRACE(w, "n%u drops a page of n%u: %s", m->idx, call->to, why);
     world_count(w, TALLY_PAGE_DROPPED);
+    if (strstr(why, "follows another one") != NULL) {
+        world_count(w, TALLY_PAGE_FOLLOWS_OTHER);
+    }
     close_call(w, call);
     node_hurry(w, m);
 }
@@ -396,15 +402,16 @@ static struct call *find_answered(struct machine *m, const struct message *page)
     return NULL;
 }
 
-/* The next page, while this one is being merged or waits: asked for as often as not. */
+/* The next pages, before this one is merged: each asked for as often as not. */
 static void ask_ahead(struct world *w, struct machine *m, const struct call *call) {
     const struct replica_arrival arrival = { call->ticket, &call->page->page };
-    struct replica_now now = node_now(w, m);
-    struct replica_todo ahead;
-    if (call->page->page.more && rng_once_in(&w->rng, 2) &&
-        replica_ahead(m->replica, &arrival, &now, &ahead)) {
-        world_count(w, call->has_begun ? TALLY_PAGE_AHEAD : TALLY_PAGE_AHEAD_OF_ONE);
-        ask(w, m, &ahead);
+    struct replica_todo ahead = { .kind = REPLICA_PULL };
+    while (ahead.kind == REPLICA_PULL && rng_once_in(&w->rng, 2)) {
+        struct replica_now now = node_now(w, m);
+        if (replica_ahead(m->replica, &arrival, &now, &ahead)) {
+            world_count(w, TALLY_PAGE_AHEAD);
+            ask(w, m, &ahead);
+        }
     }
 }
 
@@ -417,11 +424,7 @@ static void begin_page(struct world *w, struct machine *m, struct call *call) {
     switch (replica_page_begin(m->replica, m->store, &arrival, &now, why)) {
     case REPLICA_TAKE:
         mark_forged(page);
-        for (size_t i = 0; i < CALL_COUNT_MAX; i++) { /* It, and those that wait behind it. */
-            if (m->calls[i].page != NULL && m->calls[i].to == call->to) {
-                ask_ahead(w, m, &m->calls[i]);
-            }
-        }
+        ask_ahead(w, m, call);
         if (page->page.more && page->record_count > 0 && rng_once_in(&w->rng, 2)) {
             go_on_later(w, m, call); /* The thread that merges it is busy. */
         } else {

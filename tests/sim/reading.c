@@ -77,7 +77,8 @@ static bool read_section(struct world *w, struct machine *m, struct message *pag
         page->read_bytes += cost_of(&records[i]);
         copy_record(page, &records[i]);
     }
-    bool goes_on = replica_page_read(m->store, &got, &page->page);
+    bool goes_on =
+        replica_page_read(m->replica, m->store, &page->origin->from_wallet, &got, &page->page);
     if (!goes_on && page->page.more) {
         world_count(w, TALLY_PAGE_HELD_BACK);
         TRACE(w, "n%u: its floor rose while it read the last page for n%u", m->idx, page->to);

@@ -184,7 +184,7 @@ static inline bool pull_read_some(struct pull *p, size_t count_max) {
         remote.sealed.ptr = bytes + remote.key.len;
         p->records[p->record_count++] = (struct replica_record){ .remote = remote };
     }
-    return replica_page_read(p->to->store, &page, &p->page);
+    return replica_page_read(p->to->replica, p->to->store, &p->from->wallet, &page, &p->page);
 }
 
 static inline void pull_read(struct pull *p) {

@@ -4,7 +4,8 @@
 #include "cluster_world.h"
 
 #define PAGE_RECORDS (REPLICA_MERGE_STEP + 6) /* Such a page is merged in the pool. */
-#define PAGES 6
+#define PAGES 8
+#define AHEAD REPLICA_AHEAD_COUNT_MAX
 #define LAST ((uint64_t)PAGES * PAGE_RECORDS)
 #define ASKED_MAX 32
 #define TURNS 50
@@ -17,6 +18,7 @@ static struct {
     size_t end_count;
     uv_sem_t go;
     bool blocks_twice;
+    uint64_t given;            /* The end of the last page. */
     uint64_t asked[ASKED_MAX]; /* From where on. */
     size_t asked_count;
     void (*change)(Novakms__V1__PullResponse *page, size_t idx); /* idx: as in asked. */
@@ -62,12 +64,13 @@ static void answer_page(struct member *m, struct page *page, const struct script
     }
     page->message.records = records;
     page->message.n_records = PAGE_RECORDS;
-    page->message.next += PAGE_RECORDS;
+    page->message.next = page->message.from + PAGE_RECORDS;
     page->message.last = LAST;
     page->message.more = page->message.next < LAST;
     if (scene.change != NULL) {
         scene.change(&page->message, idx);
     }
+    scene.given = page->message.next;
     page_send(page, r);
 }
 
@@ -79,6 +82,15 @@ static void answer_pages(struct member *m, const struct scripted_request *r) {
         return;
     }
     page_open(&page, m, r);
+    if (page.request->follow) {
+        page.message.from = scene.given;
+        page.message.next = scene.given;
+        page.message.last = LAST;
+    }
+    if (page.message.from >= LAST && page.request->follow) {
+        page_send(&page, r);
+        return;
+    }
     if (page.message.from >= LAST) {
         novakms__v1__pull_request__free_unpacked(page.request, NULL);
         answer_idle(m, r);
@@ -138,9 +150,9 @@ static void goes_on(size_t first, uint64_t since) {
 
 /* ---- What comes ---- */
 
-static void test_one_waits_and_one_is_under_way(void **state) {
+static void test_pages_wait(void **state) {
     (void)state;
-    asks_ahead(3);
+    asks_ahead(1 + AHEAD);
     unblock();
     goes_on(0, 0);
     struct replica_stats stats = world_stats(scene.w);
@@ -149,13 +161,13 @@ static void test_one_waits_and_one_is_under_way(void **state) {
     assert_int_equal(stats.pull_failed_count, 0);
 }
 
-/* The first is merged: the second is, the third waits, and the fourth is asked for. */
+/* The first is merged: the second is being, the others wait, and one more is asked for. */
 static void test_it_goes_on_so(void **state) {
     (void)state;
     scene.blocks_twice = true;
-    asks_ahead(3);
+    asks_ahead(1 + AHEAD);
     unblock();
-    asks_up_to(4);
+    asks_up_to(2 + AHEAD);
     assert_int_equal(world_stats(scene.w).record_count, PAGE_RECORDS);
     unblock();
     goes_on(0, 0);
@@ -168,13 +180,13 @@ static void second_is_garbage(Novakms__V1__PullResponse *page, size_t idx) {
     }
 }
 
-/* It is seen when it comes: nothing is asked behind it, and it is asked for again in its turn. */
-static void test_garbage_is_not_followed(void **state) {
+/* It is asked for again in its turn, and so is what was asked for behind it. */
+static void test_garbage_among_them(void **state) {
     (void)state;
     scene.change = second_is_garbage;
-    asks_ahead(2);
+    asks_ahead(1 + AHEAD);
     unblock();
-    goes_on(2, PAGE_RECORDS);
+    goes_on(1 + AHEAD, PAGE_RECORDS);
     assert_int_equal(world_stats(scene.w).record_count, LAST);
 }
 
@@ -190,27 +202,25 @@ static void first_is_forged(Novakms__V1__PullResponse *page, size_t idx) {
 static void test_a_forged_record_before_them(void **state) {
     (void)state;
     scene.change = first_is_forged;
-    asks_ahead(3);
+    asks_ahead(1 + AHEAD);
     unblock();
-    goes_on(3, 0);
+    goes_on(1 + AHEAD, 0);
     struct replica_stats stats = world_stats(scene.w);
     assert_int_equal(stats.record_count, PAGE_RECORDS + LAST);
     assert_int_equal(stats.forged_count, 1);
-    assert_int_equal(stats.dropped_page_count, 2);
+    assert_int_equal(stats.dropped_page_count, AHEAD);
 }
 
 static void test_the_member_goes(void **state) {
     (void)state;
     struct replica_view view;
     char error[REPLICA_REASON_BYTES];
-    asks_ahead(3);
+    asks_ahead(1 + AHEAD);
     world_set_members(scene.w, 0);
     WORLD_UNTIL(scene.w, !world_view(scene.w, scene.m, &view, error));
     unblock();
-    WORLD_UNTIL(scene.w, world_stats(scene.w).dropped_page_count == 2);
-    assert_int_equal(world_stats(scene.w).record_count, 0);
     world_set_members(scene.w, 1);
-    goes_on(3, 0);
+    goes_on(1 + AHEAD, 0);
     assert_int_equal(world_stats(scene.w).record_count, LAST);
 }
 
@@ -223,19 +233,19 @@ static void test_a_reset_among_them(void **state) {
     (void)state;
     fixture_put_text(&scene.w->f, "k", "v");
     scene.change = second_is_a_reset;
-    asks_ahead(3);
+    asks_ahead(1 + AHEAD);
     unblock();
-    goes_on(3, 0);
+    goes_on(1 + AHEAD, 0);
     struct replica_stats stats = world_stats(scene.w);
     assert_int_equal(stats.reset_count, 1);
     assert_int_equal(stats.record_count, PAGE_RECORDS + LAST);
-    assert_int_equal(stats.dropped_page_count, 1);
+    assert_int_equal(stats.dropped_page_count, AHEAD - 1);
 }
 
 /* What has come and waits goes with the node. */
 static void test_the_end(void **state) {
     (void)state;
-    asks_ahead(3);
+    asks_ahead(1 + AHEAD);
     cluster_cancel(scene.w->cluster);
     unblock();
     WORLD_UNTIL(scene.w, scene.m->server.closed_count == 1);
@@ -246,9 +256,9 @@ static void test_the_end(void **state) {
 int main(void) {
     (void)setenv("UV_THREADPOOL_SIZE", "1", 1);
     const struct CMUnitTest tests[] = {
-        SCENE(test_one_waits_and_one_is_under_way),
+        SCENE(test_pages_wait),
         SCENE(test_it_goes_on_so),
-        SCENE(test_garbage_is_not_followed),
+        SCENE(test_garbage_among_them),
         SCENE(test_a_forged_record_before_them),
         SCENE(test_the_member_goes),
         SCENE(test_a_reset_among_them),

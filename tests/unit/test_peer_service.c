@@ -20,6 +20,7 @@ struct net_call {
     size_t bytes;
     bool more;
     bool has_floor;
+    uint64_t from;
     uint64_t next;
     uint8_t incarnation[STORE_WRITER_BYTES];
     size_t app_count;
@@ -74,7 +75,7 @@ struct worker {
     void *posted_arg;
     unsigned posted_count;
     unsigned heard_count;
-    void (*on_heard)(struct worker *w); /* Between a page's first section and its second. */
+    void (*on_section)(struct worker *w); /* Between a page's first section and its second. */
     struct service_share_ask asked;
     unsigned ask_count;
     bool share_is_full;
@@ -98,10 +99,17 @@ static bool share(void *ctx, const struct service_share_ask *ask) {
 
 static void heard(void *ctx) {
     struct worker *w = ctx;
+    assert_null(w->on_section); /* Only then: it wants the lock. */
     w->heard_count++;
-    if (w->on_heard != NULL) {
-        w->on_heard(w);
-        w->on_heard = NULL;
+}
+
+/* The section's vector may be what a write waits for. */
+static void told(void *ctx) {
+    struct worker *w = ctx;
+    void (*on_section)(struct worker * w) = w->on_section;
+    w->on_section = NULL;
+    if (on_section != NULL) {
+        on_section(w);
     }
 }
 
@@ -127,6 +135,7 @@ static void open_worker_with(struct worker *w, bool needs_tls13) {
         .ctx = w,
     };
     assert_ok(service_peer_init(&w->peer, &cfg));
+    assert_ok(service_kv_listen(w->f.shared.kv, told, w));
     /* The node's clock begins where the test's stamps are. */
     service_clock_init(&w->f.clock, FIXTURE_SKEW_MS, uv_now(&w->loop), FIXTURE_NOW_MS);
 }
@@ -189,6 +198,7 @@ static void pulled_cb(const Novakms__V1__PullResponse *out, void *closure_data) 
     call->more = out->more;
     call->has_floor = out->floor != NULL;
     call->next = out->next;
+    call->from = out->from;
     call->bytes = 0;
     for (size_t i = 0; i < out->n_records; i++) {
         call->bytes += out->records[i]->key.len + out->records[i]->sealed.len;
@@ -239,6 +249,30 @@ static void test_snapshot_in_pages(void **state) {
     close_worker(&w);
 }
 
+/* Each page is asked for without knowing where the one before it ended. */
+static void test_pages_that_follow(void **state) {
+    (void)state;
+    struct worker w;
+    struct asker a;
+    struct net_call call;
+    open_worker(&w);
+    write_some(&w, 7, 500);
+    open_asker(&a, &w);
+    size_t count = 0;
+    uint64_t end = 0;
+    do {
+        pull(&w, &a, &call);
+        assert_int_equal(call.from, end);
+        count += call.record_count;
+        end = call.next;
+        a.request.responder_incarnation = fixture_bytes(a.responder, STORE_WRITER_BYTES);
+        a.request.follow = true;
+        arena_close(&call.arena);
+    } while (call.more);
+    assert_int_equal(count, 500);
+    close_worker(&w);
+}
+
 static void raise_floor(struct worker *w) {
     const struct store_known floor = { .rest_hlc = 1 };
     assert_ok(store_join_floor(service_kv_lock(w->f.shared.kv), &floor, FIXTURE_NOW_MS));
@@ -265,19 +299,19 @@ static void test_sections(void **state) {
     open_worker(&w);
     write_some(&w, 7, count);
     open_asker(&a, &w);
-    w.on_heard = raise_floor;
+    w.on_section = raise_floor;
     pull(&w, &a, &call);
     assert_int_equal(call.record_count, count);
     assert_true(call.more); /* The floor that it could have had was too low. */
     assert_false(call.has_floor);
     arena_close(&call.arena);
-    w.on_heard = write_more;
+    w.on_section = write_more;
     pull(&w, &a, &call);
     assert_int_equal(call.record_count, count + 1);
     assert_false(call.more);
     assert_true(call.has_floor);
     arena_close(&call.arena);
-    w.on_heard = drop_all;
+    w.on_section = drop_all;
     pull(&w, &a, &call);
     assert_int_equal(call.answered_count, 0);
     assert_int_equal(call.why.code, STATUS_UNAVAILABLE);
@@ -579,6 +613,7 @@ static void test_secret_requests_are_limited(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_snapshot_in_pages),
+        cmocka_unit_test(test_pages_that_follow),
         cmocka_unit_test(test_sections),
         cmocka_unit_test(test_bytes_are_bounded),
         cmocka_unit_test(test_long_poll),

@@ -226,26 +226,19 @@ static void test_a_long_merge(void **state) {
     race_close();
 }
 
-/* Neither is one that has come, and waits for its turn, as one is asked for behind it. */
-static void test_a_page_that_waits(void **state) {
+/* More than one page is under way behind it, and none comes. */
+static void test_pages_behind_stall(void **state) {
     (void)state;
     lead_open(2);
     struct lane *lane = &race.lanes[0];
     assert_true(lane_arrive(0, true));
-    assert_true(pull_serve(&lane->ahead, true));
-    struct replica_arrival arrival = arrival_of(&lane->ahead);
+    struct replica_arrival arrival = arrival_of(&lane->pull);
     struct replica_now now = now_of(race.n);
     struct replica_todo todo;
     static struct pull third;
     assert_true(replica_ahead(race.n->replica, &arrival, &now, &todo));
     lane_send(0, &third, todo.ticket);
     lane_finish(0);
-    pass_ms(10 * ALONE_MS);
-    assert_int_equal(race_ask(), 0);
-    /* It is merged, and the one behind it stalls. */
-    assert_int_equal(pull_begin(&lane->ahead), REPLICA_TAKE);
-    (void)pull_merge(&lane->ahead, 0, lane->ahead.record_count);
-    pull_end(&lane->ahead);
     pass_ms(ALONE_MS - 1);
     assert_int_equal(race_ask(), 0);
     pass_ms(1);
@@ -337,11 +330,15 @@ static void test_after_an_absence(void **state) {
 int main(void) {
     struct CMUnitTest tests[TEST_ROWS(race_rows) + 9];
     const struct CMUnitTest single[] = {
-        cmocka_unit_test(test_a_stall),           cmocka_unit_test(test_a_stall_of_the_second),
-        cmocka_unit_test(test_a_long_merge),      cmocka_unit_test(test_a_first_page_under_way),
-        cmocka_unit_test(test_a_failure),         cmocka_unit_test(test_members_change),
-        cmocka_unit_test(test_beginning_again),   cmocka_unit_test(test_after_an_absence),
-        cmocka_unit_test(test_a_page_that_waits),
+        cmocka_unit_test(test_a_stall),
+        cmocka_unit_test(test_a_stall_of_the_second),
+        cmocka_unit_test(test_a_long_merge),
+        cmocka_unit_test(test_a_first_page_under_way),
+        cmocka_unit_test(test_a_failure),
+        cmocka_unit_test(test_members_change),
+        cmocka_unit_test(test_beginning_again),
+        cmocka_unit_test(test_after_an_absence),
+        cmocka_unit_test(test_pages_behind_stall),
     };
     size_t count = 0;
     TEST_ADD_ROWS(tests, count, test_race, race_rows);

@@ -790,7 +790,7 @@ const ProtobufCMessageDescriptor novakms__v1__member_incarnation__descriptor =
   (ProtobufCMessageInit) novakms__v1__member_incarnation__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor novakms__v1__pull_request__field_descriptors[7] =
+static const ProtobufCFieldDescriptor novakms__v1__pull_request__field_descriptors[8] =
 {
   {
     "state",
@@ -876,9 +876,22 @@ static const ProtobufCFieldDescriptor novakms__v1__pull_request__field_descripto
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "follow",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Novakms__V1__PullRequest, follow),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned novakms__v1__pull_request__field_indices_by_name[] = {
   4,   /* field[4] = bytes_max */
+  7,   /* field[7] = follow */
   6,   /* field[6] = heard */
   3,   /* field[3] = known */
   1,   /* field[1] = responder_incarnation */
@@ -889,7 +902,7 @@ static const unsigned novakms__v1__pull_request__field_indices_by_name[] = {
 static const ProtobufCIntRange novakms__v1__pull_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 7 }
+  { 0, 8 }
 };
 const ProtobufCMessageDescriptor novakms__v1__pull_request__descriptor =
 {
@@ -899,7 +912,7 @@ const ProtobufCMessageDescriptor novakms__v1__pull_request__descriptor =
   "Novakms__V1__PullRequest",
   "novakms.v1",
   sizeof(Novakms__V1__PullRequest),
-  7,
+  8,
   novakms__v1__pull_request__field_descriptors,
   novakms__v1__pull_request__field_indices_by_name,
   1,  novakms__v1__pull_request__number_ranges,

@@ -150,10 +150,16 @@ struct  Novakms__V1__PullRequest
    */
   size_t n_heard;
   Novakms__V1__MemberIncarnation **heard;
+  /*
+   * Asks for the page behind the one that the responder read last for this incarnation of the
+   * requester, which need not have arrived: so `next` of it is not known yet. When the responder has
+   * read none for it since it started, `since` counts. The answer's `from` says what was taken.
+   */
+  protobuf_c_boolean follow;
 };
 #define NOVAKMS__V1__PULL_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&novakms__v1__pull_request__descriptor) \
-    , NULL, {0,NULL}, 0, NULL, 0, 0, 0,NULL }
+    , NULL, {0,NULL}, 0, NULL, 0, 0, 0,NULL, 0 }
 
 
 struct  Novakms__V1__PeerRecord
