@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pages that came: one after the other, each in short sections under the store's lock. Opening and
- * merging the records of a large page takes as long as receiving them, so a thread of the pool does it
- * while the cluster's own receives the next page. */
+ * merging the records of a large page takes as long as receiving them, so a thread of the pool does
+ * it while the cluster's own receives the next page. */
 #include <stdlib.h>
 
 #include <utlist.h>
@@ -11,8 +11,8 @@
 #include "node/cluster_internal.h"
 
 #define MERGE_STEP_BYTES ((size_t)64 * 1024)
-/* Of all pages that are merged or wait. At most four of each member are, and while the node starts they
- * are of one member; what is too much is asked for again later. */
+/* Of all pages that are merged or wait. At most four of each member are, and while the node starts
+ * they are of one member; what is too much is asked for again later. */
 #define PAGES_BYTES_MAX ((size_t)64 * 1024 * 1024)
 /* With so many waiting nothing is asked for ahead: it would have to be asked for again. */
 #define AHEAD_BYTES_MAX (PAGES_BYTES_MAX / 2)
@@ -40,7 +40,8 @@ static void page_free(struct cluster_page *p) {
 
 /* ---- In the pool ---- */
 
-/* A dead record has no bytes to check: its stamp is believed to a member, as its place in the log is. */
+/* A dead record has no bytes to check: its stamp is believed to a member, as its place in the log
+ * is. */
 static bool is_forged(struct cluster *c, const struct store_remote *record) {
     const struct service_app_keys *keys = NULL;
     if (record->sealed.len == 0) {
@@ -117,7 +118,8 @@ static void begin_again(struct cluster *c, const struct wallet *wallet, const ch
     service_kv_unlock(shared->kv, true);
 }
 
-/* The next pages are asked for before this one is merged, so that the member reads them meanwhile. */
+/* The next pages are asked for before this one is merged, so that the member reads them
+ * meanwhile. */
 static void ask_ahead(struct cluster_page *p) {
     struct cluster *c = p->cluster;
     struct replica_todo todo = { .kind = REPLICA_PULL };
@@ -194,8 +196,8 @@ static bool start_merge(struct cluster_page *p) {
     return false;
 }
 
-/* Begins pages until one is under way. Those of one member came in the order in which they were asked
- * for: on its connection, each answer before the next. */
+/* Begins pages until one is under way. Those of one member came in the order in which they were
+ * asked for: on its connection, each answer before the next. */
 static void work_off(struct cluster *c) {
     while (c->pages != NULL && !c->is_merging) {
         struct cluster_page *p = c->pages;

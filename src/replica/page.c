@@ -94,6 +94,14 @@ static const char *page_fault(const struct replica *r, const struct store *s,
     return fault;
 }
 
+/* Whether its vector may be joined. One that was asked for before the page before it came may have
+ * been read before that too, of a network that repeats requests and changes their order: what left
+ * that page's range in between is on neither, and its vector tells of it. The next one is asked for
+ * by its position, when all before it have come. */
+static bool is_last(const struct member *m, const struct replica_page *page) {
+    return !page->more && !m->task.is_follow;
+}
+
 /* R5 for this node itself: it was out of the registry, and has come back with what it had.
  * Meanwhile the members' vectors may have been shortened to where they cover what only this node
  * has. */
@@ -254,7 +262,7 @@ enum replica_verdict replica_page_begin(struct replica *r, const struct store *s
     if (fault != NULL) {
         return drop(r, m, fault, now, why);
     }
-    if (!page->more && !may_join_floor(r, s, m, page)) {
+    if (is_last(m, page) && !may_join_floor(r, s, m, page)) {
         r->is_mixed = true; /* The next request says so, and the member asks for a reset. */
         return drop(r, m, "what is here may be older than what the member has collected", now, why);
     }
@@ -396,7 +404,7 @@ static void succeed(struct replica *r, struct member *m, const struct replica_pa
     bool is_idle = m->task.record_count == 0 && page->next == page->from;
     uint64_t sent_ms = m->task.sent_ms;
     r->stats.pull_ok_count++;
-    m->is_at_end = !page->more;
+    m->is_at_end = is_last(m, page);
     m->is_answering = true;
     m->has_record_alarm = false;
     m->ok_ms = now->mono_ms;
@@ -409,7 +417,7 @@ static void succeed(struct replica *r, struct member *m, const struct replica_pa
     }
     if (m->is_at_end && r->cfg.wait_ms == 0) {
         m->next_at_ms = now->mono_ms + r->cfg.interval_ms;
-    } else if (is_idle && now->mono_ms - sent_ms < PAUSE_MS) {
+    } else if (is_idle && (m->is_at_end || page->more) && now->mono_ms - sent_ms < PAUSE_MS) {
         m->next_at_ms = sent_ms + PAUSE_MS;
     }
     task_advance(m);
@@ -438,7 +446,7 @@ void replica_page_end(struct replica *r, struct store *s, const struct replica_a
         m->since = page->next;
     }
     note_lag(m, page, now->mono_ms);
-    if (page->more || join(r, s, m, page, now)) {
+    if (!is_last(m, page) || join(r, s, m, page, now)) {
         succeed(r, m, page, now);
     }
     start_update(r, now->mono_ms);

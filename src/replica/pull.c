@@ -186,8 +186,10 @@ void replica_next(struct replica *r, const struct store *s, const struct replica
 /* Whether pages can be asked for behind this one, which is being merged. */
 static bool can_follow(const struct member *m, const struct replica_page *page) {
     const struct task *newest = m->ahead_count == 0 ? &m->task : &m->ahead[m->ahead_count - 1];
+    /* An empty one only ends a wait (the relay rule): there is seldom more than one page behind. */
+    size_t count_max = page->next > page->from ? REPLICA_AHEAD_COUNT_MAX : 1;
     return m->task.is_merging && !m->task.is_void && !m->task.is_repair && page->more &&
-           m->ahead_count < REPLICA_AHEAD_COUNT_MAX && newest->was_asked;
+           m->ahead_count < count_max && newest->was_asked;
 }
 
 bool replica_ahead(struct replica *r, const struct replica_arrival *arrival,

@@ -198,12 +198,12 @@ enum replica_verdict replica_page_begin(struct replica *r, const struct store *s
 /* Pulls of one member that are asked ahead of the one whose turn it is. While a page is merged, the
  * next comes in, and the member need not wait for a request when it has sent that. */
 #define REPLICA_AHEAD_COUNT_MAX 3
-/* After REPLICA_TAKE of a page with more, and before it is merged: whether a page behind it is to be
- * asked for now, so that the member reads it meanwhile. Then *out is that PULL, to be sent at once
- * (replica_pull_request), on the connection of those before it; call it until it says no, with
+/* After REPLICA_TAKE of a page with more, and before it is merged: whether a page behind it is to
+ * be asked for now, so that the member reads it meanwhile. Then *out is that PULL, to be sent at
+ * once (replica_pull_request), on the connection of those before it; call it until it says no, with
  * *out IDLE. The first is under way when this page has ended well, the second when that has, and so
- * on. Otherwise it has ended too, with those behind it, and its answer is void, as one that is begun
- * before the page before it has ended. */
+ * on. Otherwise it has ended too, with those behind it, and its answer is void, as one that is
+ * begun before the page before it has ended. */
 bool replica_ahead(struct replica *r, const struct replica_arrival *arrival,
                    const struct replica_now *now, struct replica_todo *out);
 
@@ -269,10 +269,11 @@ enum replica_answer replica_serve(struct replica *r, const struct store *s,
 
 /* A page may be read in several sections, each under the lock, while the node writes, merges and
  * collects between them. In each section, after store_log_read: moves the page to where the log was
- * read, and notes that for a request of the member that follows it. True while the log goes on. At its end the page is the last one only if the floor has not
- * risen since it was copied: else what was collected meanwhile is on no page, and the floor that
- * the member would join does not tell of it. Then more is set, and the member asks again at once.
- * The page is void when the store has another writer than page->state.incarnation. */
+ * read, and notes that for a request of the member that follows it. True while the log goes on. At
+ * its end the page is the last one only if the floor has not risen since it was copied: else what
+ * was collected meanwhile is on no page, and the floor that the member would join does not tell of
+ * it. Then more is set, and the member asks again at once. The page is void when the store has
+ * another writer than page->state.incarnation. */
 bool replica_page_read(struct replica *r, const struct store *s, const struct wallet *member,
                        const struct store_log_page *got, struct replica_page *page);
 

@@ -565,9 +565,85 @@ static void test_nothing_to_follow(void **state) {
     scene_close();
 }
 
+/* Repeated by a network that changes the order too: the copy of the first whose answer comes is read
+ * after the second was, and ends by chance where the lost one did. */
+static void test_repeated_and_in_another_order(void **state) {
+    (void)state;
+    scene_open();
+    struct pull *pulls = scene.pulls;
+    struct pull copy;
+    struct store_record got;
+    pull_first(&pulls[0]);
+    assert_true(begin_and_ask(&pulls[0], &pulls[1]));
+    assert_true(ask_ahead(&pulls[0], &pulls[2], true));
+    pull_copy(&copy, &pulls[1]);
+    pulls[1].in_sections = copy.in_sections = pulls[2].in_sections = true;
+    assert_true(pull_serve(&copy, false)); /* Its answer is lost. */
+    assert_true(pull_read_some(&copy, 2));
+    assert_true(pull_serve(&pulls[2], false));
+    assert_int_equal(pulls[2].page.from, copy.page.next);
+    pulls[2].request.bytes_max = 100 * STORE_RECORD_BYTES; /* To the end of the log. */
+    for (bool more = true; more;) {
+        struct store_record all[64];
+        struct store_log_query query = { pulls[2].page.next, &pulls[2].request.known, 1000000, 64 };
+        struct store_log_page page;
+        assert_ok(store_log_read(scene.from->store, &query, all, &page));
+        more = replica_page_read(scene.from->replica, scene.from->store, &scene.n->wallet, &page,
+                                 &pulls[2].page);
+        pulls[2].record_count = 0; /* What it has is no matter. */
+    }
+    assert_false(pulls[2].page.more);
+    char moved[FIXTURE_VALUE_MAX] = { 0 };
+    memcpy(moved, copy.records[0].remote.key.ptr, copy.records[0].remote.key.len);
+    struct store_stamp stamp = copy.records[0].remote.stamp;
+    pass_ms(5);
+    (void)fixture_put(scene.from->store, moved, "w", 0, world.unix_ms); /* Goes to the log's end. */
+    assert_true(pull_serve(&pulls[1], false));
+    assert_true(pull_read_some(&pulls[1], 1));
+    assert_int_equal(pulls[1].page.next, copy.page.next);
+    finish(&pulls[0]);
+    assert_int_equal(pull_begin(&pulls[1]), REPLICA_TAKE);
+    finish(&pulls[1]);
+    assert_int_equal(pull_begin(&pulls[2]), REPLICA_TAKE);
+    finish(&pulls[2]);
+    /* Invariant K. */
+    bool covers = store_covers(scene.n->store, &stamp);
+    struct rc rc = store_get(scene.n->store, 1, span_str(moved), world.unix_ms, &got);
+    assert_true(!covers || rc.err == E_OK);
+    scene_close();
+}
+
+/* How many requests one empty page of the relay rule makes. */
+static void test_again_makes_few_requests(void **state) {
+    (void)state;
+    scene_open();
+    struct pull *pulls = scene.pulls;
+    pull_round(&scene.c, scene.n, 1);
+    pass_ms(100);
+    pull_round(&scene.c, scene.n, 1);
+    pass_ms(100);
+    assert_true(is_in_service(scene.n));
+    pull_next(&pulls[0], scene.n, scene.from);
+    assert_true(pulls[0].request.wait_ms > 0);
+    struct store_known_entry e = { { 66 }, HLC(NOW - 1000, 0) };
+    const struct store_known relayed = { &e, 1, 0 };
+    assert_ok(store_join_known(scene.from->store, &relayed, world.unix_ms));
+    assert_false(pull_serve(&pulls[0], false));
+    pass_ms(300);
+    assert_true(pull_serve(&pulls[0], false));
+    assert_int_equal(pulls[0].answer, REPLICA_ANSWER_AGAIN);
+    assert_int_equal(pull_begin(&pulls[0]), REPLICA_TAKE);
+    size_t count = 1;
+    while (count < TEST_ROWS(scene.pulls) && ask_ahead(&pulls[0], &pulls[count], count > 1)) {
+        count++;
+    }
+    assert_int_equal(count - 1, 1);
+    scene_close();
+}
+
 int main(void) {
     struct CMUnitTest
-        tests[TEST_ROWS(one_rows) + TEST_ROWS(two_rows) + TEST_ROWS(nothing_rows) + 10];
+        tests[TEST_ROWS(one_rows) + TEST_ROWS(two_rows) + TEST_ROWS(nothing_rows) + 12];
     const struct CMUnitTest single[] = {
         cmocka_unit_test(test_pages_ahead),
         cmocka_unit_test(test_who_is_held_asks_nothing_ahead),
@@ -579,6 +655,8 @@ int main(void) {
         cmocka_unit_test(test_the_end_is_not_followed),
         cmocka_unit_test(test_read_in_another_order),
         cmocka_unit_test(test_follows_what_was_read_in_sections),
+        cmocka_unit_test(test_repeated_and_in_another_order),
+        cmocka_unit_test(test_again_makes_few_requests),
     };
     size_t count = 0;
     TEST_ADD_ROWS(tests, count, test_one_is_void, one_rows);
